@@ -1,0 +1,109 @@
+"""Publication that survives a crash: write aside, fsync, rename; and digests that prove content."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.errors import CorruptArtifact
+
+MANIFEST = "manifest.json"
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file atomically and durably: a reader sees the old content or the new, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with open(aside, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Replace a JSON file atomically; non-finite numbers are refused (they are not JSON)."""
+    text = json.dumps(value, indent=1, allow_nan=False)
+    write_bytes(path, text.encode() + b"\n")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file; raise CorruptArtifact naming it if it is not JSON."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise CorruptArtifact(f"{path}: not JSON ({error})") from None
+
+
+def sync_directory(path: Path) -> None:
+    """Make renames inside a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def digest(path: Path) -> str:
+    """Return the sha256 of a file as hex."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def publish_directory(aside: Path, final: Path) -> None:
+    """Write the manifest of a finished directory and rename it into place.
+
+    Every file is fsynced first; the manifest holds name, size and sha256 of each. A directory that
+    stands in the way is renamed aside before and removed after, so that a complete one exists at
+    every moment but the instant between two renames.
+    """
+    files = sorted(path for path in aside.rglob("*") if path.is_file())
+    manifest = {
+        str(path.relative_to(aside)): {"bytes": path.stat().st_size, "sha256": digest(path)}
+        for path in files
+    }
+    for path in files:
+        descriptor = os.open(path, os.O_RDONLY)
+        os.fsync(descriptor)
+        os.close(descriptor)
+    write_json(aside / MANIFEST, manifest)
+    replaced = final.with_name(f".{final.name}.{os.getpid()}.old")
+    if final.exists():
+        os.rename(final, replaced)
+    os.rename(aside, final)
+    sync_directory(final.parent)
+    shutil.rmtree(replaced, ignore_errors=True)
+
+
+def verify_directory(path: Path) -> None:
+    """Compare every file of a published directory with its manifest.
+
+    Raises:
+        CorruptArtifact: a file is missing, has another size or another digest.
+    """
+    manifest_path = path / MANIFEST
+    if not manifest_path.is_file():
+        raise CorruptArtifact(f"{path}: no {MANIFEST}")
+    verify_files(path, read_json(manifest_path))
+
+
+def verify_files(root: Path, manifest: Mapping[str, Mapping[str, Any]]) -> None:
+    """Compare files below `root` with recorded sizes and digests; raise CorruptArtifact on the first
+    that differs."""
+    for name, recorded in manifest.items():
+        file = root / name
+        if not file.is_file():
+            raise CorruptArtifact(f"{file}: missing")
+        if file.stat().st_size != recorded["bytes"]:
+            raise CorruptArtifact(f"{file}: {file.stat().st_size} bytes, recorded {recorded['bytes']}")
+        if digest(file) != recorded["sha256"]:
+            raise CorruptArtifact(f"{file}: content differs from its recorded sha256")

@@ -1,0 +1,76 @@
+"""Curves: one JSON object per line, appended while a job runs, read while it is written."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+Value = float | Sequence[float]
+Row = dict[str, Any]
+
+
+class CurveWriter:
+    """Appends rows to `curves.jsonl`; non-finite values become null, which readers show as gaps."""
+
+    def __init__(self, path: Path, keep_through: int = -1) -> None:
+        """Open for appending; rows after step `keep_through` are dropped first.
+
+        A resumed run repeats the steps after its checkpoint: dropping their rows keeps each step once.
+        """
+        if path.exists():
+            kept = [row for row in read_curves(path) if row["step"] <= keep_through]
+            text = "".join(json.dumps(row) + "\n" for row in kept)
+            aside = path.with_suffix(".tmp")
+            aside.write_text(text)
+            os.replace(aside, path)
+        self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
+
+    def write(self, step: int, values: Mapping[str, Value]) -> None:
+        """Append one row: the step and its named values (a number, or a list with one per seed)."""
+        row: Row = {"step": step}
+        row.update((name, _finite(value)) for name, value in values.items())
+        self._file.write(json.dumps(row, allow_nan=False) + "\n")
+
+    def close(self) -> None:
+        """Close the file; further writes fail."""
+        self._file.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+
+def _finite(value: Value) -> float | None | list[float | None]:
+    if isinstance(value, (int, float)):
+        return value if math.isfinite(value) else None
+    return [item if math.isfinite(item) else None for item in value]
+
+
+def read_curves(path: Path) -> list[Row]:
+    """Read all whole rows; a torn last line (the writer was killed in it) is left out.
+
+    Rows are dicts with `step` and the values written; a missing file has no rows.
+    """
+    if not path.exists():
+        return []
+    rows: list[Row] = []
+    with open(path, "rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                break
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            if isinstance(row, dict) and isinstance(row.get("step"), int):
+                rows.append(row)
+    return rows

@@ -1,0 +1,154 @@
+"""The run directory: the one class that knows every file name in it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from engine.disk.atomic import publish_directory, read_json, verify_directory, write_json
+from engine.errors import CorruptArtifact
+
+
+class RunDirectory:
+    """Everything that one job writes.
+
+    It fills in order: `job.json`, `log.txt`, `curves.jsonl`, `tensorboard/`, `checkpoints/step-N/`,
+    artifacts, `result.json`. A directory with a result is done.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @property
+    def job_file(self) -> Path:
+        """What the job is: kind, configuration, inputs, numerics."""
+        return self.path / "job.json"
+
+    @property
+    def log_file(self) -> Path:
+        """Everything the worker printed."""
+        return self.path / "log.txt"
+
+    @property
+    def curves_file(self) -> Path:
+        """Measurements by step."""
+        return self.path / "curves.jsonl"
+
+    @property
+    def tensorboard(self) -> Path:
+        """Folder of TensorBoard event files, a copy of the curves for its readers."""
+        return self.path / "tensorboard"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of `step-N` checkpoints."""
+        return self.path / "checkpoints"
+
+    @property
+    def artifacts(self) -> Path:
+        """Folder of what later jobs read."""
+        return self.path / "artifacts"
+
+    @property
+    def result_file(self) -> Path:
+        """The last file written."""
+        return self.path / "result.json"
+
+    @property
+    def error_file(self) -> Path:
+        """Why the last attempt ended without a result."""
+        return self.path / "error.json"
+
+    def create(self, job: Mapping[str, Any]) -> None:
+        """Make the directory for a job; an existing one of the same job is kept as it is."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        if not self.job_file.exists():
+            write_json(self.job_file, job)
+
+    def read_job(self) -> dict[str, Any]:
+        """Read `job.json`; raise CorruptArtifact if it is missing or torn."""
+        if not self.job_file.is_file():
+            raise CorruptArtifact(f"{self.path}: no job.json, so this is no run directory")
+        job: dict[str, Any] = read_json(self.job_file)
+        return job
+
+    def done(self) -> bool:
+        """Return whether the job has a result."""
+        return self.result_file.is_file()
+
+    def begin_artifacts(self) -> Path:
+        """Return an empty folder to write artifacts into; `finish` publishes it."""
+        aside = self.path / ".artifacts"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        return aside
+
+    def finish(self, result: Mapping[str, Any]) -> None:
+        """Publish the artifacts, then the result; from then on the job is done."""
+        aside = self.path / ".artifacts"
+        aside.mkdir(parents=True, exist_ok=True)
+        publish_directory(aside, self.artifacts)
+        self.error_file.unlink(missing_ok=True)
+        write_json(self.result_file, dict(result))
+
+    def read_result(self) -> dict[str, Any]:
+        """Read the result after checking every artifact against its digest.
+
+        Raises:
+            CorruptArtifact: there is no result, or a file differs from what was published.
+        """
+        if not self.done():
+            raise CorruptArtifact(f"{self.path}: no result yet")
+        verify_directory(self.artifacts)
+        result: dict[str, Any] = read_json(self.result_file)
+        return result
+
+    def discard(self) -> None:
+        """Forget the result and artifacts so that the job runs again; curves and log stay."""
+        self.result_file.unlink(missing_ok=True)
+        shutil.rmtree(self.artifacts, ignore_errors=True)
+
+    def begin_checkpoint(self, step: int) -> Path:
+        """Return an empty folder for the checkpoint of a step; `publish_checkpoint` makes it count."""
+        aside = self.checkpoints / f".step-{step}"
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        return aside
+
+    def publish_checkpoint(self, step: int, keep: int = 2) -> None:
+        """Make a written checkpoint count and remove all but the newest `keep`."""
+        publish_directory(self.checkpoints / f".step-{step}", self.checkpoints / f"step-{step}")
+        for old in self._steps()[:-keep]:
+            shutil.rmtree(self.checkpoints / f"step-{old}", ignore_errors=True)
+
+    def newest_checkpoint(self) -> tuple[int, Path] | None:
+        """Return step and folder of the newest checkpoint whose files match their digests.
+
+        A damaged one is renamed to `damaged-step-N` (never silently loaded, never in the way) and the
+        one before it is tried.
+        """
+        for step in reversed(self._steps()):
+            folder = self.checkpoints / f"step-{step}"
+            try:
+                verify_directory(folder)
+            except CorruptArtifact as damage:
+                aside = self.checkpoints / f"damaged-step-{step}"
+                shutil.rmtree(aside, ignore_errors=True)
+                os.rename(folder, aside)
+                print(f"checkpoint at step {step} is damaged, falling back: {damage}", flush=True)
+                continue
+            return step, folder
+        return None
+
+    def remove_checkpoints(self) -> None:
+        """Remove all checkpoints (a finished job needs none)."""
+        shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def _steps(self) -> list[int]:
+        if not self.checkpoints.is_dir():
+            return []
+        names = [path.name for path in self.checkpoints.iterdir() if path.name.startswith("step-")]
+        return sorted(int(name.removeprefix("step-")) for name in names)

@@ -1,0 +1,201 @@
+"""A study: one subject, hooks, SAE settings, seeds, training, analysis; and how it is read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, PositiveInt, ValidationError, model_validator
+
+from engine.errors import InputError
+from engine.study.model import Config, refuse
+from engine.study.refusal import explain
+from engine.study.sae import Sae, SaeTraining
+from engine.study.subject import Fraction, Seed, Subject
+
+PRESETS = Path(__file__).parent / "presets"
+RESERVED = frozenset({"jobs", "inbox", "supervisor"})
+SIZE_CAP = 1 << 20
+
+
+class Analysis(Config):
+    """What is measured on the finished cohorts."""
+
+    sign: Literal["signed", "abs"] = "signed"
+    """Cosine convention; −f is another feature than f for a non-negative code."""
+    surrogate: bool = True
+    """Retrain every cohort on Gaussian data of the same mean and covariance (null N3)."""
+    surrogate_seed: Seed = 0
+    """Seed of the Gaussian data."""
+    draws: Annotated[int, Field(ge=20, le=10_000)] = 20
+    """Random dictionaries per Monte Carlo null."""
+    tau: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.7, 0.9)
+    """Thresholds of the shared fraction."""
+
+
+class Study(Config):
+    """A study file, checked."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    """Name of the study and of its folder under the runs root."""
+    description: str = ""
+    """One sentence for lists."""
+    subject: Subject
+    """What the SAEs are trained on."""
+    hooks: Annotated[tuple[str, ...], Field(min_length=1)]
+    """Where activations are read (TransformerLens hook names)."""
+    saes: Annotated[tuple[Sae, ...], Field(min_length=1)]
+    """SAE settings; each makes one cohort per hook."""
+    seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
+    """Seeds of the SAEs; three give an interval, five are recommended."""
+    vary: Annotated[tuple[Literal["init", "order"], ...], Field(min_length=1)] = ("init",)
+    """What a seed changes: the initial weights, the order of batches, or both."""
+    training: SaeTraining = SaeTraining()
+    """Optimisation of the SAEs."""
+    analysis: Analysis = Analysis()
+    """Metrics and nulls."""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Study:
+        if self.name in RESERVED:
+            raise refuse("name", f"{self.name!r} is reserved", "another name")
+        repeated = sorted({str(seed) for seed in self.seeds if self.seeds.count(seed) > 1})
+        if repeated:
+            raise refuse("seeds", f"{', '.join(repeated)} is there twice", "every seed once")
+        for kind, values in (("hooks", self.hooks), ("vary", self.vary), ("saes", self.saes)):
+            if len({json.dumps(v, default=repr) for v in values}) < len(values):
+                raise refuse(kind, "has an entry twice", "every entry once")
+        known = self.subject.hooks()
+        for hook in self.hooks:
+            if hook not in known:
+                raise refuse(
+                    "hooks", f"the subject has no hook {hook!r}", "one of " + ", ".join(sorted(known))
+                )
+        return self
+
+
+def read_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
+    """Read a preset or a study file and apply `--set` overrides.
+
+    Args:
+        name_or_path: name of a preset, or path of a YAML file.
+        overrides: `key.path=value` pairs; the value is YAML, list items are addressed by number.
+
+    Raises:
+        InputError: `file: key.path: what is wrong: what would be right`.
+    """
+    path = find_study(name_or_path)
+    data = read_yaml(path)
+    for override in overrides:
+        apply_override(data, override)
+    return check_study(data, where=str(path) if path.parent != PRESETS else path.name)
+
+
+def check_study(data: object, where: str) -> Study:
+    """Check plain data against the study model; `where` names its file in errors."""
+    try:
+        return Study.model_validate_json(json.dumps(data, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        if isinstance(error, ValidationError):
+            raise explain(error, Study, where) from None
+        raise InputError(where, f"a value is not plain YAML ({error})", "text, numbers, lists") from None
+
+
+def find_study(name_or_path: str) -> Path:
+    """Return the file of a preset name or of a path; raise InputError if there is none."""
+    preset = PRESETS / f"{name_or_path}.yaml"
+    if "/" not in name_or_path and preset.is_file():
+        return preset
+    path = Path(name_or_path)
+    if path.is_file():
+        return path
+    if path.is_dir():
+        raise InputError(name_or_path, "is a folder", "a study file (YAML)")
+    names = ", ".join(sorted(presets()))
+    raise InputError(name_or_path, "no such study", f"a path of a YAML file, or a preset: {names}")
+
+
+def presets() -> dict[str, Path]:
+    """Return the files of the studies that ship with the package, by name."""
+    return {path.stem: path for path in sorted(PRESETS.glob("*.yaml"))}
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that refuses aliases and repeated keys and reads 1e-3 as a number."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        if self.check_event(yaml.AliasEvent):
+            raise yaml.YAMLError("aliases (*name) are not allowed")
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                line = node.start_mark.line + 1
+                raise yaml.YAMLError(f"key {key!r} appears twice in the block at line {line}")
+        return super().construct_mapping(node, deep)
+
+
+# YAML 1.1 reads 1e-3 as text because it lacks a dot; scientists write it as a number.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+    list("-+0123456789"),
+)
+
+
+def parse_yaml(text: str, where: str) -> Any:
+    """Parse YAML without aliases, repeated keys or tags; raise InputError with the place."""
+    try:
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f"{where}: line {mark.line + 1}" if mark else where
+        reason = getattr(error, "problem", None) or str(error)
+        raise InputError(place, f"not valid YAML: {reason}", "plain YAML") from None
+    except RecursionError:
+        raise InputError(where, "YAML nested too deep", "a study file") from None
+
+
+def read_yaml(path: Path) -> Any:
+    """Read a YAML file of at most 1 MB; raise InputError if it is not readable text."""
+    try:
+        if path.stat().st_size > SIZE_CAP:
+            raise InputError(str(path), "larger than 1 MB", "a study file")
+        return parse_yaml(path.read_text(encoding="utf-8"), str(path))
+    except UnicodeDecodeError:
+        raise InputError(str(path), "not UTF-8 text", "a YAML file") from None
+    except OSError as error:
+        raise InputError(str(path), error.strerror or "cannot be read", "a readable file") from None
+
+
+def apply_override(data: Any, override: str) -> None:
+    """Apply one `key.path=value` to plain data in place; raise InputError if it does not fit."""
+    path, equals, text = override.partition("=")
+    where = f"--set {override}"
+    if not equals or not path:
+        raise InputError(where, "no `=`", "--set key.path=value")
+    *parents, last = path.split(".")
+    target = data
+    for key in parents:
+        target = _step(target, key, where)
+    value = parse_yaml(text, where)
+    if isinstance(target, Mapping):
+        target[last] = value  # type: ignore[index]
+    elif isinstance(target, list) and last.isdigit() and int(last) < len(target):
+        target[int(last)] = value
+    else:
+        raise InputError(where, f"{last!r} cannot be set here", "a key of the study")
+
+
+def _step(target: Any, key: str, where: str) -> Any:
+    if isinstance(target, dict):
+        return target.setdefault(key, {})
+    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
+        return target[int(key)]
+    raise InputError(where, f"{key!r} is not there", "a key path of the study")

@@ -1,0 +1,230 @@
+"""The resumable loop: schedule, order of batches, checkpoints, curves.
+
+A run that is killed and resumed ends with bitwise the same weights as one that was not: everything
+that decides a step is either a function of its index (learning rate, batch, noise) or stored in the
+checkpoint (weights, optimizer moments, counters). No global random state is read.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from engine.disk.atomic import read_json, write_json
+from engine.disk.curves import CurveWriter, Value
+from engine.disk.rundir import RunDirectory
+from engine.errors import Interrupted
+
+Scalars = dict[str, Any]
+
+
+class Trainable(Protocol):
+    """What the loop drives: something that steps, can be measured, saved and restored."""
+
+    def step(self, index: int) -> None:
+        """Do optimizer step `index`, counted from 0."""
+
+    def measure(self, done: int) -> Mapping[str, Value]:
+        """Return the values for the curves after `done` steps; must not change the future."""
+
+    def finished(self, done: int) -> bool:
+        """Return whether training may end here; asked after each measurement."""
+
+    def state(self) -> tuple[dict[str, Tensor], Scalars]:
+        """Return every tensor and every plain value that decides the future."""
+
+    def restore(self, tensors: Mapping[str, Tensor], scalars: Scalars) -> None:
+        """Take back what `state` returned."""
+
+
+def train(
+    task: Trainable,
+    run: RunDirectory,
+    *,
+    steps: int,
+    measure_every: int,
+    checkpoint_every: int,
+    stop: Callable[[], bool],
+    labels: Sequence[str] = (),
+) -> int:
+    """Train from the newest sound checkpoint, or from the start, and return the steps done.
+
+    Args:
+        task: what is trained.
+        run: where checkpoints and curves go.
+        steps: budget; `task.finished` may end it sooner.
+        measure_every: steps between rows of the curves (the first and last step always have one).
+        checkpoint_every: steps between checkpoints.
+        stop: asked before each step; true means: save and leave.
+        labels: names of the entries of list values, for TensorBoard.
+
+    Raises:
+        Interrupted: `stop` was true; a checkpoint of this moment is on disk.
+    """
+    done = _resume(task, run)
+    curves = CurveWriter(run.curves_file, keep_through=done if done else -1)
+    mirror = TensorBoardMirror(run, labels, purge_after=done)
+    try:
+        if done == 0:
+            _record(task, 0, curves, mirror)
+        while done < steps:
+            if stop():
+                save_checkpoint(task, run, done)
+                raise Interrupted(f"stopped at step {done} of {steps}; saved")
+            task.step(done)
+            done += 1
+            measured = done % measure_every == 0 or done == steps
+            if measured:
+                _record(task, done, curves, mirror)
+            if measured and task.finished(done):
+                break
+            if done % checkpoint_every == 0 and done < steps:
+                save_checkpoint(task, run, done)
+    finally:
+        curves.close()
+        mirror.close()
+    return done
+
+
+def _record(task: Trainable, done: int, curves: CurveWriter, mirror: TensorBoardMirror) -> None:
+    values = task.measure(done)
+    curves.write(done, values)
+    mirror.write(done, values)
+
+
+def save_checkpoint(task: Trainable, run: RunDirectory, done: int) -> None:
+    """Publish a checkpoint of this moment: tensors as safetensors, plain values as JSON."""
+    tensors, scalars = task.state()
+    folder = run.begin_checkpoint(done)
+    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "state.safetensors")
+    write_json(folder / "state.json", scalars)
+    run.publish_checkpoint(done)
+
+
+def _resume(task: Trainable, run: RunDirectory) -> int:
+    found = run.newest_checkpoint()
+    if found is None:
+        return 0
+    done, folder = found
+    task.restore(load_file(folder / "state.safetensors"), read_json(folder / "state.json"))
+    print(f"resumed at step {done}", flush=True)
+    return done
+
+
+def learning_rate(step: int, *, steps: int, peak: float, warmup: int, schedule: str) -> float:
+    """Return the learning rate of step `step` (from 0).
+
+    Linear warm-up over `warmup` steps, then `constant`, `cosine` or `linear` to zero at `steps`, or
+    `step`: a tenth at 60 % and a hundredth at 85 % of the budget.
+    """
+    if step < warmup:
+        return peak * (step + 1) / warmup
+    progress = (step - warmup) / max(1, steps - warmup)
+    if schedule == "cosine":
+        return peak * 0.5 * (1.0 + math.cos(math.pi * min(progress, 1.0)))
+    if schedule == "linear":
+        return peak * max(0.0, 1.0 - progress)
+    if schedule == "step":
+        share = step / steps
+        return peak * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)
+    return peak
+
+
+class BatchOrder:
+    """An endless stream of shuffled passes over n items, cut into batches.
+
+    The batch of a step is a function of (seed, step) alone, so nothing needs to be saved. A batch may
+    span two passes; no item is skipped.
+    """
+
+    def __init__(self, n: int, batch_size: int, seed: int) -> None:
+        self.n, self.batch_size, self.seed = n, min(batch_size, n), seed
+        self._passes: dict[int, Tensor] = {}
+
+    def batch(self, step: int) -> Tensor:
+        """Return the item numbers of step `step`, int64 [batch_size]."""
+        start = step * self.batch_size
+        end = start + self.batch_size
+        first, last = start // self.n, (end - 1) // self.n
+        for old in [number for number in self._passes if number < first]:
+            del self._passes[old]
+        parts = [
+            self._pass(number)[max(start - number * self.n, 0) : end - number * self.n]
+            for number in range(first, last + 1)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
+
+    def _pass(self, number: int) -> Tensor:
+        if number not in self._passes:
+            # Two 31-bit numbers side by side: no (seed, pass) pair shares a stream with another.
+            generator = torch.Generator().manual_seed((self.seed << 31) + number)
+            self._passes[number] = torch.randperm(self.n, generator=generator)
+        return self._passes[number]
+
+
+def optimizer_tensors(optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    """Return the state tensors of a torch optimizer under flat names `optimizer.<n>.<name>`."""
+    state = optimizer.state_dict()["state"]
+    return {
+        f"optimizer.{number}.{name}": torch.as_tensor(value)
+        for number, entry in state.items()
+        for name, value in entry.items()
+    }
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Put back what `optimizer_tensors` returned; other names in `tensors` are ignored."""
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, value in tensors.items():
+        if key.startswith("optimizer."):
+            _, number, name = key.split(".", 2)
+            state.setdefault(int(number), {})[name] = value
+    optimizer.load_state_dict({**optimizer.state_dict(), "state": state})
+
+
+class TensorBoardMirror:
+    """Writes the curves as TensorBoard events as well; it never disturbs the training.
+
+    The curves file is the truth. A full disk makes the event writer fail for good, in its own thread
+    and in later calls: the mirror then says so once and goes quiet.
+    """
+
+    def __init__(self, run: RunDirectory, labels: Sequence[str], purge_after: int) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        self._labels = list(labels)
+        self._writer: SummaryWriter | None = None
+        try:
+            purge = purge_after + 1 if purge_after else None
+            self._writer = SummaryWriter(str(run.tensorboard), purge_step=purge, flush_secs=10)
+        except OSError as error:
+            print(f"TensorBoard log cannot be opened, going on without: {error}", flush=True)
+
+    def write(self, step: int, values: Mapping[str, Value]) -> None:
+        """Write one row; list values become one tag per label."""
+        if self._writer is None:
+            return
+        try:
+            for name, value in values.items():
+                if isinstance(value, (int, float)):
+                    self._writer.add_scalar(name, value, step)
+                    continue
+                for number, item in enumerate(value):
+                    label = self._labels[number] if number < len(self._labels) else str(number)
+                    self._writer.add_scalar(f"{name}/{label}", item, step)
+        except OSError as error:
+            self._writer = None
+            print(f"TensorBoard log failed, going on without: {error}", flush=True)
+
+    def close(self) -> None:
+        """Flush and close; failures are no longer of interest."""
+        if self._writer is not None:
+            try:
+                self._writer.close()
+            except OSError as error:
+                print(f"TensorBoard log was not closed: {error}", flush=True)
