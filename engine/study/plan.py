@@ -1,0 +1,170 @@
+"""The plan: a study expanded under a placement into a graph of jobs, each with a content key."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from engine.study.fingerprint import content_key
+from engine.study.profile import Placement
+from engine.study.sae import Sae
+from engine.study.spec import Study
+
+
+@dataclass(frozen=True)
+class Job:
+    """One unit of work: it reads its inputs' artifacts and fills one run directory."""
+
+    kind: str
+    """`subject`, `activations`, `cohort`, `analysis` or `report`."""
+    name: str
+    """Name for people, unique in the study."""
+    key: str
+    """Content key; the run directory is named after it."""
+    config: dict[str, Any]
+    """Settings that decide the result."""
+    inputs: dict[str, str]
+    """Role → directory of the job whose artifacts are read."""
+    threads: int
+    """Threads of its worker; fixed here because the number of threads decides the last digits."""
+    slots: int
+    """Slots that it takes."""
+    policy: dict[str, Any] = field(default_factory=dict)
+    """Settings that decide whether to go on, not what comes out; not part of the key."""
+    work: float = 0.0
+    """Size in units of its kind, for forecasts (see `forecast`)."""
+
+    @property
+    def directory(self) -> str:
+        """Name of the run directory below `jobs/`."""
+        return f"{self.kind}-{self.key[:16]}"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All jobs of a study, inputs before those that read them."""
+
+    study: Study
+    placement: Placement
+    jobs: tuple[Job, ...]
+
+    def waiting_for(self, job: Job) -> Iterator[Job]:
+        """Yield the jobs whose artifacts a job reads."""
+        directories = set(job.inputs.values())
+        return (other for other in self.jobs if other.directory in directories)
+
+
+class _Expansion:
+    """Builds jobs under one placement."""
+
+    def __init__(self, study: Study, placement: Placement) -> None:
+        self.study, self.placement = study, placement
+        self.numerics = placement.numerics()
+        self.jobs: list[Job] = []
+
+    def add(
+        self,
+        kind: str,
+        name: str,
+        config: dict[str, Any],
+        inputs: dict[str, Job],
+        *,
+        alone: bool = False,
+        policy: dict[str, Any] | None = None,
+        work: float = 0.0,
+    ) -> Job:
+        keys = {role: job.key for role, job in inputs.items()}
+        slots = self.placement.slots if alone else 1
+        job = Job(
+            kind=kind,
+            name=name,
+            key=content_key(kind, config, keys, self.numerics),
+            config=config,
+            inputs={role: job.directory for role, job in inputs.items()},
+            threads=self.placement.threads * slots,
+            slots=slots,
+            policy=policy or {},
+            work=work,
+        )
+        # Two settings with the same content (a study may ask twice) are one job.
+        known = {other.key: other for other in self.jobs}
+        if job.key not in known:
+            self.jobs.append(job)
+        return known.get(job.key, job)
+
+
+def make_plan(study: Study, placement: Placement) -> Plan:
+    """Expand a study: subject → activations per hook → cohorts → analyses → one report."""
+    build = _Expansion(study, placement)
+    subject_config = study.subject.model_dump(mode="json", exclude={"gates"})
+    policy = {"gates": getattr(study.subject, "gates", "enforce")}
+    subject = build.add(
+        "subject", "subject", subject_config, {}, alone=True, policy=policy, work=_subject_work(study)
+    )
+    analyses: dict[str, Job] = {}
+    for hook in study.hooks:
+        hook_inputs = {"subject": subject}
+        activations = build.add(
+            "activations", f"activations {hook}", {"hook": hook}, hook_inputs, policy=policy
+        )
+        for number, sae in enumerate(study.saes):
+            analysis = _add_cohort(build, subject, activations, hook, sae)
+            analyses[f"analysis.{hook}.{number}"] = analysis
+    report_config = {
+        "name": study.name,
+        "description": study.description,
+        "study": study.model_dump(mode="json"),
+        "profile": placement.profile,
+        "analyses": list(analyses),
+    }
+    build.add("report", "report", report_config, {"subject": subject, **analyses}, policy=policy)
+    return Plan(study, placement, tuple(build.jobs))
+
+
+def _add_cohort(build: _Expansion, subject: Job, activations: Job, hook: str, sae: Sae) -> Job:
+    study = build.study
+    settings = {
+        "sae": sae.model_dump(mode="json"),
+        "training": study.training.model_dump(mode="json"),
+        "seeds": list(study.seeds),
+        "vary": sorted(study.vary),
+    }
+    work = _cohort_work(study, sae, study.subject.hooks()[hook])
+    title = sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
+    inputs = {"activations": activations}
+    cohort = build.add("cohort", title, {**settings, "surrogate": None}, inputs, work=work)
+    sources = {"subject": subject, "activations": activations, "cohort": cohort}
+    if study.analysis.surrogate:
+        surrogate = {"seed": study.analysis.surrogate_seed}
+        sources["surrogate"] = build.add(
+            "cohort", f"{title} surrogate", {**settings, "surrogate": surrogate}, inputs, work=work
+        )
+    config = {"hook": hook, "analysis": study.analysis.model_dump(mode="json")}
+    size = float(len(study.seeds) ** 2 * sae.d_sae**2)
+    return build.add("analysis", f"analysis {title}", config, sources, work=size)
+
+
+def sae_title(sae: Sae) -> str:
+    """Return a short name of SAE settings: `topk 1024 k32`, `relu 1024 l1 0.001`."""
+    sparsity = f"k{sae.k}" if sae.architecture == "topk" else f"l1 {sae.l1:g}"
+    return f"{sae.architecture} {sae.d_sae} {sparsity}"
+
+
+def _subject_work(study: Study) -> float:
+    subject = study.subject
+    if subject.kind == "planted":
+        return float(subject.samples * subject.d_in)
+    model = subject.transformer
+    weights = model.layers * (4 * model.d_model**2 + 2 * model.d_model * model.d_mlp)
+    return float(subject.training.steps * subject.training.batch_size * weights)
+
+
+def _cohort_work(study: Study, sae: Sae, d_in: int) -> float:
+    return float(study.training.epochs * sample_count(study) * len(study.seeds) * sae.d_sae * d_in)
+
+
+def sample_count(study: Study) -> int:
+    """Return the number of activations that the subject gives: p² pairs, or the planted samples."""
+    subject = study.subject
+    return subject.samples if subject.kind == "planted" else subject.modulus**2

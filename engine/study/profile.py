@@ -1,0 +1,173 @@
+"""A profile: how the hardware is used; resolved against the machine before anything starts."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field, PositiveInt, ValidationError
+
+import engine
+from engine.errors import EnvironmentUnfit, InputError
+from engine.study.machine import Machine
+from engine.study.model import Config
+from engine.study.refusal import explain
+from engine.study.spec import read_yaml
+
+Auto = Literal["auto"]
+
+
+class OpenMP(Config):
+    """What is done about OpenMP, whose thread pools collide in more than one way."""
+
+    wait_policy: Literal["passive", "active"] = "passive"
+    """`passive` lets idle threads sleep; `active` lets them spin, which starves other workers."""
+    duplicate_runtime: Literal["refuse", "allow-on-macos"] = "refuse"
+    """Two OpenMP runtimes in one process abort on macOS. `allow-on-macos` sets
+    KMP_DUPLICATE_LIB_OK=TRUE for the workers when a duplicate is found there, with a warning in the
+    provenance of every result; its vendor says that results may silently be wrong."""
+
+
+class Profile(Config):
+    """A hardware description, as written in `profiles/*.yaml`."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    """Name, as in `--profile NAME`."""
+    description: str = ""
+    """One sentence for lists."""
+    device: Literal["cpu", "mps", "cuda", "auto"]
+    """Device of the workers; `auto` takes the best one present."""
+    slots: PositiveInt | Auto = "auto"
+    """Workers at once; `auto` is one per core on the CPU and one on an accelerator."""
+    threads: PositiveInt | Auto = "auto"
+    """Threads of one worker; `auto` divides the cores among the slots."""
+    precision: Literal["float32"] = "float32"
+    """Precision of weights and products."""
+    deterministic: bool = True
+    """Whether only deterministic kernels are allowed."""
+    memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """Share of the memory that all workers together may plan to use."""
+    openmp: OpenMP = OpenMP()
+    """OpenMP policy."""
+
+
+@dataclass(frozen=True)
+class Placement:
+    """A profile resolved on a machine: what the workers really get."""
+
+    profile: str
+    device: str
+    slots: int
+    threads: int
+    cores: int
+    precision: str
+    deterministic: bool
+    memory_bytes: int
+    openmp: OpenMP
+
+    def numerics(self) -> dict[str, str | bool]:
+        """Return what may change a result's digits; part of every content key."""
+        return {
+            "device": self.device,
+            "precision": self.precision,
+            "deterministic": self.deterministic,
+        }
+
+
+def profile_folder() -> Path:
+    """Return the folder of the profiles: inside the installed package, or beside it in a checkout."""
+    package = Path(engine.__path__[0])
+    inside = package / "profiles"
+    return inside if inside.is_dir() else package.parent / "profiles"
+
+
+def profiles() -> dict[str, Profile]:
+    """Return the profiles that ship with the package, by name."""
+    return {path.stem: _read(path) for path in sorted(profile_folder().glob("*.yaml"))}
+
+
+def read_profile(name_or_path: str) -> Profile:
+    """Read a shipped profile or a profile file; raise InputError if there is none or it is wrong."""
+    shipped = profile_folder() / f"{name_or_path}.yaml"
+    if "/" not in name_or_path and shipped.is_file():
+        return _read(shipped)
+    path = Path(name_or_path)
+    if path.suffix in (".yaml", ".yml") and path.is_file():
+        return _read(path)
+    names = ", ".join(sorted(profiles()))
+    raise InputError(f"--profile {name_or_path}", "no such profile", f"one of {names}, or a YAML file")
+
+
+def _read(path: Path) -> Profile:
+    data = read_yaml(path)
+    try:
+        return Profile.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise explain(error, Profile, str(path)) from None
+
+
+def place(profile: Profile, machine: Machine) -> Placement:
+    """Resolve a profile on a machine.
+
+    Raises:
+        EnvironmentUnfit: the machine lacks the device, or has fewer cores than threads asked for; the
+            message names the profiles that fit.
+    """
+    device = profile.device
+    if device == "auto":
+        device = next(name for name in ("cuda", "mps", "cpu") if name in machine.devices)  # type: ignore[assignment]
+    if device not in machine.devices:
+        raise EnvironmentUnfit(
+            f"profile {profile.name}: no {device} device: {machine.missing[device]}; "
+            f"profiles that fit here: {', '.join(fitting(machine))}"
+        )
+    default_slots = machine.cores if device == "cpu" else 1
+    slots = default_slots if profile.slots == "auto" else profile.slots
+    threads = max(1, machine.cores // slots) if profile.threads == "auto" else profile.threads
+    if slots * threads > machine.cores:
+        raise EnvironmentUnfit(
+            f"profile {profile.name}: {slots} slots of {threads} threads oversubscribe "
+            f"{machine.cores} cores, which is slower than fewer; lower slots or threads"
+        )
+    return Placement(
+        profile=profile.name,
+        device=device,
+        slots=slots,
+        threads=threads,
+        cores=machine.cores,
+        precision=profile.precision,
+        deterministic=profile.deterministic and device != "mps",
+        memory_bytes=int(profile.memory_share * machine.memory_bytes),
+        openmp=profile.openmp,
+    )
+
+
+def fitting(machine: Machine) -> list[str]:
+    """Return the names of the shipped profiles whose device this machine has."""
+    return [n for n, p in profiles().items() if p.device == "auto" or p.device in machine.devices]
+
+
+def worker_environment(placement: Placement, threads: int, system: str) -> dict[str, str]:
+    """Return the environment variables of one worker; they must be set before torch is imported."""
+    count = str(threads)
+    environment = {
+        "OMP_NUM_THREADS": count,
+        "MKL_NUM_THREADS": count,
+        "OPENBLAS_NUM_THREADS": count,
+        "VECLIB_MAXIMUM_THREADS": count,
+        "OMP_WAIT_POLICY": placement.openmp.wait_policy.upper(),
+        "PYTHONUNBUFFERED": "1",
+    }
+    if placement.device == "cuda":
+        # Without it cuBLAS products are not deterministic.
+        environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
+    if placement.device == "mps":
+        environment["PYTORCH_ENABLE_MPS_FALLBACK"] = "0"
+    if system == "Darwin" and placement.openmp.duplicate_runtime == "allow-on-macos":
+        from engine.study.openmp import runtimes_on_disk
+
+        if len(runtimes_on_disk()) > 1:
+            environment["KMP_DUPLICATE_LIB_OK"] = "TRUE"
+    return environment
