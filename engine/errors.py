@@ -1,13 +1,13 @@
 """The error tree. Everything that a user can meet derives from `HusaiError`.
 
-    HusaiError                 exit code
-    ├── InputError             2    what the user wrote is wrong
-    ├── EnvironmentUnfit       3    this machine cannot do what was asked
-    ├── JobFailed              1    a job ended without a result
-    │   ├── GateFailed         1    a check that must hold before SAEs are trained does not
-    │   └── Diverged           1    a loss became non-finite
-    ├── CorruptArtifact        1    a file does not match its recorded digest
-    └── Interrupted            130  a signal asked the work to stop; it was saved
+HusaiError                 exit code
+├── InputError             2    what the user wrote is wrong
+├── EnvironmentUnfit       3    this machine cannot do what was asked
+├── JobFailed              1    a job ended without a result
+│   ├── GateFailed         1    a check that must hold before SAEs are trained does not
+│   └── Diverged           1    a loss became non-finite
+├── CorruptArtifact        1    a file does not match its recorded digest
+└── Interrupted            130  a signal asked the work to stop; it was saved
 """
 
 from __future__ import annotations

@@ -101,7 +101,9 @@ def save_checkpoint(task: Trainable, run: RunDirectory, done: int) -> None:
     """Publish a checkpoint of this moment: tensors as safetensors, plain values as JSON."""
     tensors, scalars = task.state()
     folder = run.begin_checkpoint(done)
-    save_file({k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "state.safetensors")
+    save_file(
+        {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "state.safetensors"
+    )
     write_json(folder / "state.json", scalars)
     run.publish_checkpoint(done)
 

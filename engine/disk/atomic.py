@@ -104,6 +104,8 @@ def verify_files(root: Path, manifest: Mapping[str, Mapping[str, Any]]) -> None:
         if not file.is_file():
             raise CorruptArtifact(f"{file}: missing")
         if file.stat().st_size != recorded["bytes"]:
-            raise CorruptArtifact(f"{file}: {file.stat().st_size} bytes, recorded {recorded['bytes']}")
+            raise CorruptArtifact(
+                f"{file}: {file.stat().st_size} bytes, recorded {recorded['bytes']}"
+            )
         if digest(file) != recorded["sha256"]:
             raise CorruptArtifact(f"{file}: content differs from its recorded sha256")

@@ -44,12 +44,15 @@ class CurveWriter:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         self.close()
 
 
-def _finite(value: Value) -> float | None | list[float | None]:
+def _finite(value: Value) -> float | list[float | None] | None:
     if isinstance(value, (int, float)):
         return value if math.isfinite(value) else None
     return [item if math.isfinite(item) else None for item in value]
@@ -74,3 +77,22 @@ def read_curves(path: Path) -> list[Row]:
             if isinstance(row, dict) and isinstance(row.get("step"), int):
                 rows.append(row)
     return rows
+
+
+def read_last_row(path: Path) -> Row | None:
+    """Return the newest whole row without reading the file through; None if there is none yet."""
+    try:
+        with open(path, "rb") as file:
+            size = file.seek(0, os.SEEK_END)
+            file.seek(max(0, size - (1 << 16)))
+            lines = file.read().split(b"\n")[:-1]
+    except FileNotFoundError:
+        return None
+    for line in reversed(lines):
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(row, dict) and isinstance(row.get("step"), int):
+            return row
+    return None

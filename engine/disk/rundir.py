@@ -63,10 +63,14 @@ class RunDirectory:
         return self.path / "error.json"
 
     def create(self, job: Mapping[str, Any]) -> None:
-        """Make the directory for a job; an existing one of the same job is kept as it is."""
+        """Make the directory for a job.
+
+        An existing one keeps its `job.json`, so that an attempt goes on with the threads of the one before;
+        only the policy, which decides no digit of the result, follows the new request.
+        """
         self.path.mkdir(parents=True, exist_ok=True)
-        if not self.job_file.exists():
-            write_json(self.job_file, job)
+        known = self.read_job() if self.job_file.exists() else dict(job)
+        write_json(self.job_file, {**known, "policy": job["policy"]})
 
     def read_job(self) -> dict[str, Any]:
         """Read `job.json`; raise CorruptArtifact if it is missing or torn."""

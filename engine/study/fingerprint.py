@@ -13,7 +13,13 @@ from typing import Any
 import engine
 
 _ROOMS = {
-    "subject": ("training.py", "subjects", "metrics/fourier.py", "metrics/gates.py", "stages/subject.py"),
+    "subject": (
+        "training.py",
+        "subjects",
+        "metrics/fourier.py",
+        "metrics/gates.py",
+        "stages/subject.py",
+    ),
     "activations": ("subjects", "stages/activations.py"),
     "cohort": ("training.py", "saes", "subjects/surrogate.py", "stages/cohort.py"),
     "analysis": ("metrics", "saes", "subjects", "stages/analysis.py"),
@@ -76,4 +82,8 @@ def _tree(source: Path) -> str:
 
 
 def _is_docstring(node: ast.AST) -> bool:
-    return isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant) and isinstance(node.value.value, str)
+    return (
+        isinstance(node, ast.Expr)
+        and isinstance(node.value, ast.Constant)
+        and isinstance(node.value.value, str)
+    )

@@ -100,7 +100,13 @@ def make_plan(study: Study, placement: Placement) -> Plan:
     subject_config = study.subject.model_dump(mode="json", exclude={"gates"})
     policy = {"gates": getattr(study.subject, "gates", "enforce")}
     subject = build.add(
-        "subject", "subject", subject_config, {}, alone=True, policy=policy, work=_subject_work(study)
+        "subject",
+        "subject",
+        subject_config,
+        {},
+        alone=True,
+        policy=policy,
+        work=_subject_work(study),
     )
     analyses: dict[str, Job] = {}
     for hook in study.hooks:

@@ -97,7 +97,9 @@ def read_profile(name_or_path: str) -> Profile:
     if path.suffix in (".yaml", ".yml") and path.is_file():
         return _read(path)
     names = ", ".join(sorted(profiles()))
-    raise InputError(f"--profile {name_or_path}", "no such profile", f"one of {names}, or a YAML file")
+    raise InputError(
+        f"--profile {name_or_path}", "no such profile", f"one of {names}, or a YAML file"
+    )
 
 
 def _read(path: Path) -> Profile:

@@ -83,11 +83,13 @@ def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> 
     if kind == "refused":
         return str(context["what"]), str(context["want"])
     if kind == "extra_forbidden":
-        return "unknown key", _suggest(path.rsplit(".", 1)[-1], sorted(owner.model_fields) if owner else [])
+        return "unknown key", _suggest(
+            path.rsplit(".", 1)[-1], sorted(owner.model_fields) if owner else []
+        )
     if kind == "missing":
         return "is missing", "a value for it"
     if kind == "union_tag_not_found":
-        return f"{str(context['discriminator'])} is missing", "one that says which it is"
+        return f"{context['discriminator']!s} is missing", "one that says which it is"
     if kind == "union_tag_invalid":
         tag = str(context["discriminator"]).strip("'")
         return f"{tag} is {context['tag']!r}", f"{tag} one of {context['expected_tags']}"
@@ -98,7 +100,10 @@ def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> 
     if kind in _WANTED:
         return f"got {_show(given)}", _WANTED[kind]
     if kind == "string_pattern_mismatch":
-        return f"got {_show(given)}", "letters, digits, dot, dash and underscore, at most 80 of them"
+        return (
+            f"got {_show(given)}",
+            "letters, digits, dot, dash and underscore, at most 80 of them",
+        )
     want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
     return f"got {_show(given)}", want
 

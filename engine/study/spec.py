@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from engine.errors import InputError
 from engine.study.model import Config, refuse
@@ -73,7 +73,9 @@ class Study(Config):
         for hook in self.hooks:
             if hook not in known:
                 raise refuse(
-                    "hooks", f"the subject has no hook {hook!r}", "one of " + ", ".join(sorted(known))
+                    "hooks",
+                    f"the subject has no hook {hook!r}",
+                    "one of " + ", ".join(sorted(known)),
                 )
         return self
 
@@ -102,7 +104,9 @@ def check_study(data: object, where: str) -> Study:
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
             raise explain(error, Study, where) from None
-        raise InputError(where, f"a value is not plain YAML ({error})", "text, numbers, lists") from None
+        raise InputError(
+            where, f"a value is not plain YAML ({error})", "text, numbers, lists"
+        ) from None
 
 
 def find_study(name_or_path: str) -> Path:
@@ -152,7 +156,7 @@ _Loader.add_implicit_resolver(
 def parse_yaml(text: str, where: str) -> Any:
     """Parse YAML without aliases, repeated keys or tags; raise InputError with the place."""
     try:
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  a SafeLoader
+        return yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         mark = getattr(error, "problem_mark", None)
         place = f"{where}: line {mark.line + 1}" if mark else where

@@ -41,8 +41,10 @@ class Split(Config):
         total = self.train + self.validation + (self.test or 0.0)
         if total > 1.0 + 1e-9:
             raise refuse("train", f"the fractions sum to {total:.3g}", "a sum of at most 1")
-        if self.test is not None and self.test <= 0.0 or total >= 1.0 and self.test is None:
-            raise refuse("test", "no pair is left for the test", "train + validation below 1, test above 0")
+        if (self.test is not None and self.test <= 0.0) or (total >= 1.0 and self.test is None):
+            raise refuse(
+                "test", "no pair is left for the test", "train + validation below 1, test above 0"
+            )
         return self
 
 
@@ -139,7 +141,9 @@ class Modular(Config):
     def _consistent(self) -> Modular:
         if not is_prime(self.modulus):
             below, above = nearest_primes(self.modulus)
-            raise refuse("modulus", f"{self.modulus} is not prime", f"a prime, such as {below} or {above}")
+            raise refuse(
+                "modulus", f"{self.modulus} is not prime", f"a prime, such as {below} or {above}"
+            )
         if self.position not in self.positions():
             raise refuse(
                 "position",

@@ -1,0 +1,186 @@
+"""The one door to the engine: plan, run, read. Loads no torch."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from engine.disk.atomic import publish_directory, read_json, write_bytes
+from engine.disk.curves import Row, read_last_row
+from engine.errors import EnvironmentUnfit, InputError, JobFailed
+from engine.jobs.foreground import Event, Foreground, Outcome, is_cached, run_directory
+from engine.jobs.launch import Launcher, LocalLauncher
+from engine.study.forecast import Forecast, forecast
+from engine.study.machine import detect
+from engine.study.plan import Job, Plan, make_plan
+from engine.study.profile import fitting, place, profiles, read_profile
+from engine.study.spec import Study, presets, read_study
+
+RUNS_MODE = 0o700
+
+
+def open_plan(study: str, profile: str = "auto", overrides: Sequence[str] = ()) -> Plan:
+    """Read a study, resolve a profile on this machine and expand both into a plan.
+
+    Raises:
+        InputError: the study or the profile is wrong.
+        EnvironmentUnfit: this machine does not fit the profile.
+    """
+    return make_plan(read_study(study, overrides), place(read_profile(profile), detect()))
+
+
+def cached_jobs(plan: Plan, runs: Path) -> list[Job]:
+    """Return the jobs of a plan that already have a sound result."""
+    return [job for job in plan.jobs if is_cached(runs, job)]
+
+
+def forecast_plan(plan: Plan, runs: Path) -> Forecast:
+    """Estimate what is left to pay for a plan."""
+    return forecast(plan, [job.key for job in cached_jobs(plan, runs)], runs)
+
+
+def run_plan(
+    plan: Plan,
+    runs: Path,
+    *,
+    on_event: Callable[[Event], None],
+    stop: Callable[[], bool],
+    launcher: Launcher | None = None,
+) -> Outcome:
+    """Execute a plan in this process and publish its report.
+
+    Raises:
+        EnvironmentUnfit: another process is executing in this runs root, or it cannot be written.
+        Interrupted: `stop` returned true; the same call goes on where it was.
+    """
+    prepare_runs(runs)
+    with _only_runner(runs):
+        folder = runs / plan.study.name
+        folder.mkdir(mode=RUNS_MODE, exist_ok=True)
+        text = yaml.safe_dump(plan.study.model_dump(mode="json"), sort_keys=False)
+        write_bytes(folder / "study.yaml", text.encode())
+        outcome = Foreground(plan, runs, launcher or LocalLauncher(), on_event).execute(stop)
+        if not outcome.failed:
+            publish_report(plan, runs)
+    return outcome
+
+
+def prepare_runs(runs: Path) -> None:
+    """Make the runs root; raise EnvironmentUnfit if it cannot be written or is no folder."""
+    try:
+        (runs / "jobs").mkdir(mode=RUNS_MODE, parents=True, exist_ok=True)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"--runs {runs}: {error.strerror}; a folder that can be written"
+        ) from None
+    if not os.access(runs, os.W_OK):
+        raise EnvironmentUnfit(f"--runs {runs}: not writable; a folder that can be written")
+
+
+@contextmanager
+def _only_runner(runs: Path) -> Iterator[None]:
+    """Hold the runs root's lock: two runners would race for the same cores and directories."""
+    with open(runs / ".runner", "a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            file.seek(0)
+            holder = file.read().strip() or "another process"
+            raise EnvironmentUnfit(
+                f"--runs {runs}: process {holder} is executing there; wait for it, or give another folder"
+            ) from None
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+def publish_report(plan: Plan, runs: Path) -> Path:
+    """Copy the report job's artifacts to `<runs>/<study>/report` and return that folder."""
+    source = run_directory(runs, plan.jobs[-1]).artifacts
+    final = report_folder(runs, plan.study.name)
+    aside = final.with_name(".report")
+    shutil.rmtree(aside, ignore_errors=True)
+    shutil.copytree(source, aside, ignore=shutil.ignore_patterns("manifest.json"))
+    publish_directory(aside, final)
+    return final
+
+
+def report_folder(runs: Path, study: str) -> Path:
+    """Return where a study's report is published."""
+    return runs / study / "report"
+
+
+def read_summary(runs: Path, study: str) -> dict[str, Any]:
+    """Read a study's `summary.json`.
+
+    Raises:
+        InputError: there is no such study below the runs root.
+        JobFailed: the study has no report yet.
+    """
+    if not (runs / study).is_dir():
+        known = sorted(path.parent.name for path in runs.glob("*/study.yaml"))
+        have = "one of " + ", ".join(known) if known else f"`husai-engine run {study}` first"
+        raise InputError(str(runs / study), "no such study here", have)
+    path = report_folder(runs, study) / "summary.json"
+    if not path.is_file():
+        raise JobFailed(f"{path}: no report yet; `husai-engine run {study}` finishes it")
+    summary: dict[str, Any] = read_json(path)
+    return summary
+
+
+def newest_row(job: Job, runs: Path) -> Row | None:
+    """Return the newest row of a job's curves, None before the first."""
+    return read_last_row(run_directory(runs, job).curves_file)
+
+
+def list_studies(runs: Path) -> list[dict[str, Any]]:
+    """Return the presets and the studies below a runs root: name, description, source, has a report."""
+    found: dict[str, tuple[str, Study]] = {name: ("preset", read_study(name)) for name in presets()}
+    for path in sorted(runs.glob("*/study.yaml")):
+        if path.parent.name not in found:
+            found[path.parent.name] = (str(path), read_study(str(path)))
+    return [
+        {
+            "name": name,
+            "description": study.description,
+            "source": source,
+            "saes": len(study.saes) * len(study.hooks) * len(study.seeds),
+            "report": (report_folder(runs, name) / "summary.json").is_file(),
+        }
+        for name, (source, study) in found.items()
+    ]
+
+
+def list_profiles() -> list[dict[str, Any]]:
+    """Return the shipped profiles: settings, whether each fits this machine, what it would do."""
+    machine = detect()
+    fits = fitting(machine)
+    rows = []
+    for name, profile in profiles().items():
+        placement = None
+        reason = "" if name in fits else machine.missing.get(profile.device, "")
+        if name in fits:
+            try:
+                placement = place(profile, machine)
+            except EnvironmentUnfit as error:
+                reason = str(error)
+        rows.append(
+            {
+                "name": name,
+                "description": profile.description,
+                "fits": placement is not None,
+                "reason": reason,
+                "device": placement.device if placement else profile.device,
+                "slots": placement.slots if placement else None,
+                "threads": placement.threads if placement else None,
+            }
+        )
+    return rows

@@ -1,0 +1,159 @@
+"""One process, one job: `python -m engine.worker DIR`.
+
+It knows its run directory and nothing else, so any job can be repeated by hand.
+"""
+
+from __future__ import annotations
+
+import argparse
+import fcntl
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO, Any
+
+from engine.disk.atomic import write_json
+from engine.disk.rundir import RunDirectory
+from engine.errors import HusaiError, InputError, Interrupted
+
+_VERSIONS = ("husai", "torch", "transformer-lens", "numpy", "scipy", "safetensors")
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the job of a run directory; return its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m engine.worker", description=main.__doc__)
+    parser.add_argument("directory", type=Path, help="run directory with a job.json")
+    parser.add_argument("--leash", action="store_true", help="stop when standard input is closed")
+    options = parser.parse_args(arguments)
+    stop = threading.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, lambda *_: stop.set())
+    if options.leash:
+        threading.Thread(target=_follow_leash, args=(stop,), daemon=True).start()
+    run = RunDirectory(options.directory.resolve())
+    try:
+        return _work(run, stop)
+    except HusaiError as error:
+        return _record(run, error, error.exit_code)
+    except Exception as error:
+        traceback.print_exc()
+        return _record(run, error, 1)
+
+
+def _follow_leash(stop: threading.Event) -> None:
+    """Ask to stop once whoever holds the other end of standard input is gone, even by kill -9."""
+    while os.read(0, 4096):
+        pass
+    stop.set()
+
+
+def _work(run: RunDirectory, stop: threading.Event) -> int:
+    job = run.read_job()
+    os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
+    with _only_worker(run, stop):
+        if run.done():
+            print("already done", flush=True)
+            return 0
+        started = time.monotonic()
+        # Importing torch takes a second or two; a stop that arrives meanwhile is seen before the work.
+        import torch
+
+        from engine.stages import STAGES
+        from engine.stages.context import Context, configure_torch
+
+        configure_torch(job["threads"], job["placement"]["deterministic"])
+        context = Context(
+            run=run,
+            config=job["config"],
+            policy=job["policy"],
+            inputs={
+                role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
+            },
+            device=torch.device(job["placement"]["device"]),
+            stop=stop.is_set,
+        )
+        if stop.is_set():
+            raise Interrupted("stopped before the work began")
+        print(f"{job['name']}: {job['threads']} threads on {context.device}", flush=True)
+        result = STAGES[job["kind"]](context)
+        seconds = time.monotonic() - started
+        run.finish({**result, "provenance": _provenance(job, seconds)})
+        run.remove_checkpoints()
+        print(f"done in {seconds:.1f} s", flush=True)
+    return 0
+
+
+class _only_worker:  # noqa: N801  reads as a verb in `with`
+    """Holds the run directory's lock; waits while another worker is in it."""
+
+    def __init__(self, run: RunDirectory, stop: threading.Event) -> None:
+        self._path, self._stop = run.path / ".lock", stop
+
+    def __enter__(self) -> None:
+        self._file: IO[str] = open(self._path, "w")
+        while True:
+            try:
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            except BlockingIOError:
+                print("another worker is in this run directory; waiting", flush=True)
+                if self._stop.wait(1.0):
+                    raise Interrupted("stopped while waiting for another worker") from None
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+
+def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
+    """Return what a reader needs to judge and repeat the result."""
+    from threadpoolctl import threadpool_info
+
+    warnings = []
+    if os.environ.get("KMP_DUPLICATE_LIB_OK") == "TRUE":
+        warnings.append(
+            "KMP_DUPLICATE_LIB_OK=TRUE: two OpenMP runtimes were loaded; their vendor says that results "
+            "may silently be wrong"
+        )
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return {
+        "key": job["key"],
+        "seconds": round(seconds, 3),
+        "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
+        "versions": {
+            "python": sys.version.split()[0],
+            **{name: version(name) for name in _VERSIONS},
+        },
+        "environment": job["environment"],
+        "threads": job["threads"],
+        "placement": job["placement"],
+        "thread_pools": [
+            {
+                name: pool.get(name)
+                for name in ("user_api", "internal_api", "version", "num_threads")
+            }
+            for pool in threadpool_info()
+        ],
+        "warnings": warnings,
+    }
+
+
+def _record(run: RunDirectory, error: Exception, code: int) -> int:
+    """Say why there is no result, in the log and in `error.json`."""
+    kind = type(error).__name__
+    print(f"{kind}: {error}", flush=True)
+    if run.path.is_dir():
+        write_json(run.error_file, {"error": kind, "message": str(error), "exit_code": code})
+    return code
+
+
+if __name__ == "__main__":
+    try:
+        sys.exit(main())
+    except InputError as error:
+        sys.exit(f"{error}")
