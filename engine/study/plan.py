@@ -34,6 +34,8 @@ class Job:
     """Settings that decide whether to go on, not what comes out; not part of the key."""
     work: float = 0.0
     """Size in units of its kind, for forecasts (see `forecast`)."""
+    steps: int = 0
+    """Optimizer steps, for progress; 0 where there are none."""
 
     @property
     def directory(self) -> str:
@@ -73,6 +75,7 @@ class _Expansion:
         alone: bool = False,
         policy: dict[str, Any] | None = None,
         work: float = 0.0,
+        steps: int = 0,
     ) -> Job:
         keys = {role: job.key for role, job in inputs.items()}
         slots = self.placement.slots if alone else 1
@@ -86,6 +89,7 @@ class _Expansion:
             slots=slots,
             policy=policy or {},
             work=work,
+            steps=steps,
         )
         # Two settings with the same content (a study may ask twice) are one job.
         known = {other.key: other for other in self.jobs}
@@ -138,13 +142,21 @@ def _add_cohort(build: _Expansion, subject: Job, activations: Job, hook: str, sa
     }
     work = _cohort_work(study, sae, study.subject.hooks()[hook])
     title = sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
+    steps = cohort_steps(study)
     inputs = {"activations": activations}
-    cohort = build.add("cohort", title, {**settings, "surrogate": None}, inputs, work=work)
+    cohort = build.add(
+        "cohort", title, {**settings, "surrogate": None}, inputs, work=work, steps=steps
+    )
     sources = {"subject": subject, "activations": activations, "cohort": cohort}
     if study.analysis.surrogate:
         surrogate = {"seed": study.analysis.surrogate_seed}
         sources["surrogate"] = build.add(
-            "cohort", f"{title} surrogate", {**settings, "surrogate": surrogate}, inputs, work=work
+            "cohort",
+            f"{title} surrogate",
+            {**settings, "surrogate": surrogate},
+            inputs,
+            work=work,
+            steps=steps,
         )
     config = {"hook": hook, "analysis": study.analysis.model_dump(mode="json")}
     size = float(len(study.seeds) ** 2 * sae.d_sae**2)
@@ -174,3 +186,15 @@ def sample_count(study: Study) -> int:
     """Return the number of activations that the subject gives: p² pairs, or the planted samples."""
     subject = study.subject
     return subject.samples if subject.kind == "planted" else subject.modulus**2
+
+
+def cohort_steps(study: Study) -> int:
+    """Return the optimizer steps of a cohort: whole batches in all passes over the training share."""
+    training = study.training
+    kept = training_count(sample_count(study), training.held_out)
+    return max(1, training.epochs * kept // min(training.batch_size, kept))
+
+
+def training_count(samples: int, held_out: float) -> int:
+    """Return how many of the activations are trained on; at least one is held out, one is kept."""
+    return samples - min(max(1, round(samples * held_out)), samples - 1)

@@ -1,0 +1,249 @@
+"""`husai-engine`: the commands. Names, `--json` shapes and exit codes are a contract (see tests)."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine import client, console, doctor
+from engine.errors import HusaiError, Interrupted
+from engine.jobs.foreground import Event
+from engine.report.tables import jobs_table, summary_tables
+from engine.study.spec import Study
+
+app = typer.Typer(
+    name="husai-engine",
+    help="Are the features of a sparse autoencoder a property of the model or of the random seed?",
+    no_args_is_help=True,
+    add_completion=False,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a preset, or path of a study file.")]
+Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="Hardware profile.")]
+Runs = Annotated[
+    Path, typer.Option("--runs", metavar="DIR", envvar="HUSAI_RUNS", help="Where everything is written.")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the study.")
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
+Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", is_eager=True)]
+
+RUNS = Path("runs")
+out = Console(highlight=False)
+
+
+@app.command()
+def run(
+    study: StudyName,
+    profile: Profile = "auto",
+    runs: Runs = RUNS,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Run a study here: plan, execute, report. Ctrl-C saves; the same command goes on."""
+    plan = client.open_plan(study, profile, overrides or ())
+    stop = _stop_on_signals()
+    screen = Console(stderr=True, quiet=quiet, highlight=False)
+    if not quiet:
+        cost = client.forecast_plan(plan, runs)
+        screen.print(
+            f"{plan.study.name}: {len(plan.jobs)} jobs on {plan.placement.device}, {plan.placement.slots} at once"
+            f", about {console.duration(cost.seconds)} ({cost.basis})",
+            markup=False,
+        )
+    with console.choose(screen, runs) as display:
+        show = display.show if not quiet else _only_failures
+        outcome = client.run_plan(plan, runs, on_event=show, stop=stop.is_set)
+    if outcome.failed:
+        _print_json({"failed": outcome.failed}) if as_json else None
+        return outcome.exit_code
+    summary = client.read_summary(runs, plan.study.name)
+    if as_json:
+        _print_json(summary)
+    else:
+        _print_summary(summary, runs)
+    return 0
+
+
+@app.command()
+def plan(
+    study: StudyName,
+    profile: Profile = "auto",
+    runs: Runs = RUNS,
+    overrides: Overrides = None,
+    as_json: AsJson = False,
+    debug: Debug = False,
+) -> int:
+    """Show the jobs of a study, which are cached, and what the rest will cost."""
+    found = client.open_plan(study, profile, overrides or ())
+    cached = {job.key for job in client.cached_jobs(found, runs)}
+    cost = client.forecast_plan(found, runs)
+    jobs = [
+        {
+            "name": job.name,
+            "kind": job.kind,
+            "key": job.key,
+            "directory": str(runs / "jobs" / job.directory),
+            "cached": job.key in cached,
+            "slots": job.slots,
+            "threads": job.threads,
+        }
+        for job in found.jobs
+    ]
+    totals = {
+        "seconds": round(cost.seconds, 1),
+        "memory_bytes": cost.memory_bytes,
+        "disk_bytes": cost.disk_bytes,
+        "basis": cost.basis,
+    }
+    if as_json:
+        where = {"profile": found.placement.profile, "device": found.placement.device}
+        _print_json({"study": found.study.name, **where, "jobs": jobs, "forecast": totals})
+    else:
+        out.print(jobs_table(found.study.name, jobs, totals))
+    return 0
+
+
+@app.command()
+def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+    """Show the result of a finished study again."""
+    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
+    summary = client.read_summary(runs, name)
+    if as_json:
+        _print_json(summary)
+    else:
+        _print_summary(summary, runs)
+    return 0
+
+
+@app.command()
+def studies(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+    """List the presets and the studies of the runs root."""
+    found = client.list_studies(runs)
+    if as_json:
+        _print_json({"studies": found})
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("study", "SAEs", "report", "what it asks"):
+        table.add_column(column, justify="right" if column == "SAEs" else "left")
+    for row in found:
+        table.add_row(row["name"], str(row["saes"]), "yes" if row["report"] else "–", row["description"])
+    out.print(table)
+    return 0
+
+
+@app.command()
+def profiles(as_json: AsJson = False, debug: Debug = False) -> int:
+    """List the hardware profiles and what each would do on this machine."""
+    found = client.list_profiles()
+    if as_json:
+        _print_json({"profiles": found})
+        return 0
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in ("profile", "here", "what it does"):
+        table.add_column(column)
+    for row in found:
+        here = f"{row['device']}, {row['slots']} × {row['threads']} threads" if row["fits"] else row["reason"]
+        table.add_row(row["name"], here, row["description"], style=None if row["fits"] else "dim")
+    out.print(table)
+    return 0
+
+
+@app.command(name="doctor")
+def doctor_command(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+    """Examine this machine: Python, torch, OpenMP, SQLite, memory, disk; each finding with its remedy."""
+    findings = doctor.examine(runs)
+    unfit = any(finding.state == "error" for finding in findings)
+    if as_json:
+        _print_json({"fit": not unfit, "findings": doctor.as_json(findings)})
+    else:
+        styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "red"}
+        for finding in findings:
+            out.print(f"[{styles[finding.state]}]{finding.state:8}[/] {finding.topic:8} {finding.what}")
+            if finding.remedy:
+                out.print(f"{'':17} → {finding.remedy}", markup=False)
+    return 3 if unfit else 0
+
+
+@app.command()
+def schema(debug: Debug = False) -> int:
+    """Print the JSON schema of a study file."""
+    _print_json(Study.model_json_schema())
+    return 0
+
+
+def _print_summary(summary: dict[str, Any], runs: Path) -> None:
+    for part in summary_tables(summary):
+        out.print(part)
+    folder = client.report_folder(runs, summary["study"])
+    out.print(f"\nreport: {folder / 'report.html'}", markup=False, soft_wrap=True)
+
+
+def _print_json(value: object) -> None:
+    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+
+
+def _only_failures(event: Event) -> None:
+    if event.what == "failed":
+        print(console.ending(event), file=sys.stderr)
+
+
+def _stop_on_signals() -> threading.Event:
+    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends this process at once."""
+    stop = threading.Event()
+
+    def ask(number: int, _: object) -> None:
+        if stop.is_set():
+            os._exit(128 + number)
+        stop.set()
+        print("stopping: workers save and leave", file=sys.stderr)
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, ask)
+    return stop
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run one command and return its exit code; errors are one or two lines on stderr."""
+    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    try:
+        code = app(args=arguments, standalone_mode=False)
+        return code if isinstance(code, int) else 0
+    except typer.Exit as leave:
+        return leave.exit_code
+    except (KeyboardInterrupt, typer.Abort):
+        return Interrupted.exit_code
+    except typer.TyperException as usage:
+        return _say(f"{usage.format_message()} (see husai-engine --help)", 2, debug)
+    except HusaiError as error:
+        return _say(str(error), error.exit_code, debug)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as error:
+        bug = f"{type(error).__name__}: {error}"
+        return _say(f"a bug in husai: {bug}; --debug shows where", 1, debug)
+
+
+def _say(message: str, code: int, debug: bool) -> int:
+    if debug:
+        traceback.print_exc()
+    print(f"husai-engine: {' '.join(message.split())}", file=sys.stderr)
+    return code
