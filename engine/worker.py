@@ -62,26 +62,21 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
             return 0
         started = time.monotonic()
         # Importing torch takes a second or two; a stop that arrives meanwhile is seen before the work.
-        import torch
+        from engine.stages.context import Context
+        from engine.stages.kinds import stage_of
 
-        from engine.stages import STAGES
-        from engine.stages.context import Context, configure_torch
+        stage = stage_of(job["kind"])
+        if job["kind"] != "report":  # which computes nothing
+            from engine.stages import numerics
 
-        configure_torch(job["threads"], job["placement"]["deterministic"])
-        context = Context(
-            run=run,
-            config=job["config"],
-            policy=job["policy"],
-            inputs={
-                role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
-            },
-            device=torch.device(job["placement"]["device"]),
-            stop=stop.is_set,
-        )
+            numerics.configure(job["threads"], job["placement"]["deterministic"])
+        inputs = {role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()}
+        device = job["placement"]["device"]
+        context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set)
         if stop.is_set():
             raise Interrupted("stopped before the work began")
-        print(f"{job['name']}: {job['threads']} threads on {context.device}", flush=True)
-        result = STAGES[job["kind"]](context)
+        print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)
+        result = stage(context)
         seconds = time.monotonic() - started
         run.finish({**result, "provenance": _provenance(job, seconds)})
         run.remove_checkpoints()

@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import torch
-
 from engine.disk.rundir import RunDirectory
 
 
@@ -23,22 +21,11 @@ class Context:
     """Settings that decide whether to go on."""
     inputs: dict[str, RunDirectory]
     """Role → run directory of a finished job."""
-    device: torch.device
-    """Where tensors live."""
+    device: str
+    """Name of the torch device where tensors live."""
     stop: Callable[[], bool]
     """True once a signal asked the work to stop."""
 
 
 Result = dict[str, Any]
 Stage = Callable[[Context], Result]
-
-
-def configure_torch(threads: int, deterministic: bool) -> None:
-    """Pin threads, determinism and full float32 products; TF32 is set off for every backend by name,
-    because the global switch leaves cuDNN's own default on."""
-    torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic, warn_only=False)
-    torch.set_float32_matmul_precision("highest")
-    torch.backends.cuda.matmul.allow_tf32 = False
-    torch.backends.cudnn.allow_tf32 = False
-    torch.backends.cudnn.benchmark = False

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.errors import InputError
+from engine.study.spec import check_study, parse_yaml, presets, read_study
+
+
+@pytest.mark.parametrize("name", sorted(presets()))
+def test_every_preset_is_a_study_of_its_own_name(name: str) -> None:
+    study = read_study(name)
+    assert study.name == name
+    assert study.description
+
+
+def test_the_seeds_experiment_is_what_the_seeds_describe() -> None:
+    study = read_study("topk-vs-relu")
+    assert study.seeds == (42, 123, 456, 789, 1011)
+    assert [(sae.architecture, sae.d_sae) for sae in study.saes] == [("topk", 1024), ("relu", 1024)]
+    assert study.saes[0].architecture == "topk"
+    assert study.saes[0].k == 32
+    training = study.training
+    assert (training.epochs, training.batch_size, training.lr) == (20, 256, 3e-4)
+    assert study.subject.hooks()[study.hooks[0]] == 128
+
+
+def test_a_study_survives_being_written_and_read(study_data: dict[str, Any]) -> None:
+    study = check_study(study_data, "here")
+    again = check_study(json.loads(study.model_dump_json()), "there")
+    assert again == study
+
+
+# where, what is wrong, what would be right: each must be in the one line.
+BAD = {
+    "k above d_sae": ("saes.0.k=2000", "saes.0.k", "2000 is above d_sae 1024", "at most 1024"),
+    "modulus not prime": ("subject.modulus=112", "subject.modulus", "112 is not prime", "109 or 113"),
+    "empty seeds": ("seeds=[]", "seeds", "is empty", "at least one"),
+    "seed twice": ("seeds=[7, 8, 7]", "seeds", "7 is there twice", "every seed once"),
+    "negative seed": ("seeds=[-1]", "seeds.0", "-1", "greater than or equal to 0"),
+    "hook missing": ("hooks=[blocks.7.hook_mlp_out]", "hooks", "no hook 'blocks.7.", "blocks.0.hook_resid"),
+    "unknown key": ("saes.0.kk=3", "saes.0.kk", "unknown key", "did you mean 'k'?"),
+    "unknown deep key": ("subject.transformer.width=3", "subject.transformer.width", "unknown key", "d_model"),
+    "text for a number": ("training.lr=fast", "training.lr", "'fast'", "a number"),
+    "fraction for a count": ("training.epochs=2.5", "training.epochs", "2.5", "a whole number"),
+    "truth for a count": ("training.epochs=true", "training.epochs", "True", "a whole number"),
+    "number for a block": ("training=3", "training", "3", "a block of keys"),
+    "number for a list": ("saes=3", "saes", "3", "a list"),
+    "architecture unknown": ("saes.0.architecture=foo", "saes.0", "'foo'", "'topk', 'relu'"),
+    "kind unknown": ("subject.kind=video", "subject", "'video'", "'modular', 'planted'"),
+    "task unknown": ("subject.task=divide", "subject.task", "'divide'", "'add', 'subtract' or 'multiply'"),
+    "missing value": ("saes.0={architecture: topk, k: 3}", "saes.0.d_sae", "is missing", "a value"),
+    "missing architecture": ("saes.0={k: 3}", "saes.0", "'architecture' is missing", "says which"),
+    "heads do not divide": ("subject.transformer.heads=3", "subject.transformer.heads", "3", "divide d_model"),
+    "split above one": ("subject.split={train: 0.9, test: 0.5}", "subject.split.train", "1.4", "at most 1"),
+    "position not there": ("subject.position=c", "subject.position", "'c'", "a, b, ="),
+    "infinite rate": ("training.lr=.inf", "", "not plain YAML", "numbers"),
+    "name with a slash": ("name=a/b", "name", "'a/b'", "letters, digits"),
+    "name reserved": ("name=jobs", "name", "reserved", "another name"),
+    "no equals sign": ("epochs", "--set epochs", "no `=`", "key.path=value"),
+    "no such item": ("saes.9.k=1", "--set saes.9.k=1", "'9' is not there", "a key path"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(BAD))
+def test_bad_input_is_refused_in_one_line(case: str) -> None:
+    override, where, what, want = BAD[case]
+    with pytest.raises(InputError) as caught:
+        read_study("topk-vs-relu", [override])
+    line = str(caught.value)
+    assert "\n" not in line
+    assert where in line
+    assert what in line
+    assert want in line
+    if not where.startswith("--set"):
+        assert line.startswith("topk-vs-relu.yaml: ")
+
+
+def test_the_number_of_further_errors_is_told(study_data: dict[str, Any]) -> None:
+    study_data["training"] = {"epochs": "many", "batch_size": "large"}
+    with pytest.raises(InputError, match=r"\(and 1 more\)"):
+        check_study(study_data, "f.yaml")
+
+
+def test_an_override_reaches_into_lists_and_new_blocks() -> None:
+    study = read_study("topk-vs-relu", ["saes.0.k=8", "analysis.surrogate=false", "seeds=[1,2,3]"])
+    assert study.saes[0].model_dump()["k"] == 8
+    assert not study.analysis.surrogate
+    assert study.seeds == (1, 2, 3)
+
+
+def test_scientific_numbers_without_a_dot_are_numbers() -> None:
+    assert parse_yaml("[1e-3, 2E5, -3e+1]", "x") == [0.001, 200000.0, -30.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [
+        ("a: 1\na: 2", "'a' appears twice"),
+        ("a: &x [1]\nb: *x", "aliases"),
+        ("a: [1", "line 1"),
+        ("a: !!python/object/apply:os.system [ls]", "could not determine a constructor"),
+    ],
+)
+def test_yaml_that_could_surprise_is_refused(text: str, what: str) -> None:
+    with pytest.raises(InputError, match=r"^f\.yaml") as caught:
+        parse_yaml(text, "f.yaml")
+    assert what in str(caught.value)
+
+
+def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"no such study.*preset"):
+        read_study(str(tmp_path / "nothing.yaml"))
+    with pytest.raises(InputError, match="is a folder"):
+        read_study(str(tmp_path))
+    binary = tmp_path / "b.yaml"
+    binary.write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(InputError, match="not UTF-8"):
+        read_study(str(binary))
+    large = tmp_path / "l.yaml"
+    large.write_text("#" * (1 << 21))
+    with pytest.raises(InputError, match="1 MB"):
+        read_study(str(large))
+    empty = tmp_path / "e.yaml"
+    empty.write_text("")
+    with pytest.raises(InputError, match="a block of keys"):
+        read_study(str(empty))
