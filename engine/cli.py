@@ -31,13 +31,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-StudyName = Annotated[str, typer.Argument(metavar="STUDY", help="Name of a preset, or path of a study file.")]
+StudyName = Annotated[
+    str, typer.Argument(metavar="STUDY", help="Name of a preset, or path of a study file.")
+]
 Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="Hardware profile.")]
 Runs = Annotated[
-    Path, typer.Option("--runs", metavar="DIR", envvar="HUSAI_RUNS", help="Where everything is written.")
+    Path,
+    typer.Option("--runs", metavar="DIR", envvar="HUSAI_RUNS", help="Where everything is written."),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the study.")
+    list[str] | None,
+    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the study."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
@@ -122,7 +126,9 @@ def plan(
 
 
 @app.command()
-def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+def report(
+    study: StudyName, runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False
+) -> int:
     """Show the result of a finished study again."""
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
     summary = client.read_summary(runs, name)
@@ -144,7 +150,9 @@ def studies(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) ->
     for column in ("study", "SAEs", "report", "what it asks"):
         table.add_column(column, justify="right" if column == "SAEs" else "left")
     for row in found:
-        table.add_row(row["name"], str(row["saes"]), "yes" if row["report"] else "–", row["description"])
+        table.add_row(
+            row["name"], str(row["saes"]), "yes" if row["report"] else "–", row["description"]
+        )
     out.print(table)
     return 0
 
@@ -160,7 +168,11 @@ def profiles(as_json: AsJson = False, debug: Debug = False) -> int:
     for column in ("profile", "here", "what it does"):
         table.add_column(column)
     for row in found:
-        here = f"{row['device']}, {row['slots']} × {row['threads']} threads" if row["fits"] else row["reason"]
+        here = (
+            f"{row['device']}, {row['slots']} × {row['threads']} threads"
+            if row["fits"]
+            else row["reason"]
+        )
         table.add_row(row["name"], here, row["description"], style=None if row["fits"] else "dim")
     out.print(table)
     return 0
@@ -176,7 +188,9 @@ def doctor_command(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = Fa
     else:
         styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "red"}
         for finding in findings:
-            out.print(f"[{styles[finding.state]}]{finding.state:8}[/] {finding.topic:8} {finding.what}")
+            out.print(
+                f"[{styles[finding.state]}]{finding.state:8}[/] {finding.topic:8} {finding.what}"
+            )
             if finding.remedy:
                 out.print(f"{'':17} → {finding.remedy}", markup=False)
     return 3 if unfit else 0

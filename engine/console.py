@@ -30,7 +30,10 @@ class Display(Protocol):
     def __enter__(self) -> Self: ...
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None: ...
 
 
@@ -105,7 +108,9 @@ class Live:
         self._drawn = 0.0
         self._progress = Progress(
             TextColumn("  {task.description}"),
-            BarColumn(bar_width=20, complete_style="cyan", finished_style="cyan", pulse_style="cyan"),
+            BarColumn(
+                bar_width=20, complete_style="cyan", finished_style="cyan", pulse_style="cyan"
+            ),
             TextColumn("{task.fields[figure]}"),
             TimeElapsedColumn(),
             console=console,
@@ -149,4 +154,8 @@ class Live:
 
 def choose(console: Console, runs: Path) -> Display:
     """Return the live display in a capable terminal, plain lines anywhere else."""
-    return Live(console, runs) if console.is_terminal and not console.is_dumb_terminal else Lines(console, runs)
+    return (
+        Live(console, runs)
+        if console.is_terminal and not console.is_dumb_terminal
+        else Lines(console, runs)
+    )

@@ -86,21 +86,29 @@ def _python() -> Finding:
 def _torch(machine: Machine, loaded: dict[str, Any] | str) -> Iterator[Finding]:
     build = torch_build()
     if build is None:
-        yield Finding("torch", "error", "not installed", "./scripts/start installs it from the lock")
+        yield Finding(
+            "torch", "error", "not installed", "./scripts/start installs it from the lock"
+        )
         return
     name = f"{build[0]}, {'CUDA ' + build[1] if build[1] else 'CPU build'}"
     if isinstance(loaded, str):
-        yield Finding("torch", "error", f"{name}; importing it fails: {loaded}", "remove .venv, start again")
+        yield Finding(
+            "torch", "error", f"{name}; importing it fails: {loaded}", "remove .venv, start again"
+        )
         return
     yield Finding("torch", "ok", name)
     for device in ("cuda", "mps"):
         if device not in machine.devices:
             yield Finding(device, "note", machine.missing[device])
         elif not loaded[device]:
-            remedy = "check the driver's version with nvidia-smi" if device == "cuda" else "update macOS"
+            remedy = (
+                "check the driver's version with nvidia-smi" if device == "cuda" else "update macOS"
+            )
             yield Finding(device, "error", "present, but torch cannot use it", remedy)
         else:
-            yield Finding(device, "ok", f"{machine.devices[device]} {' '.join(loaded['archs'])}".strip())
+            yield Finding(
+                device, "ok", f"{machine.devices[device]} {' '.join(loaded['archs'])}".strip()
+            )
 
 
 def _openmp(loaded: dict[str, Any] | str, system: str) -> Iterator[Finding]:
@@ -142,7 +150,9 @@ def _sqlite() -> Finding:
 def _memory(machine: Machine) -> Finding:
     gigabytes = machine.memory_bytes / 2**30
     if gigabytes < 2:
-        return Finding("memory", "warning", f"{gigabytes:.1f} GB", "2 GB are needed for the presets")
+        return Finding(
+            "memory", "warning", f"{gigabytes:.1f} GB", "2 GB are needed for the presets"
+        )
     return Finding("memory", "ok", f"{gigabytes:.1f} GB")
 
 
@@ -152,7 +162,11 @@ def _disk(runs: Path) -> Finding:
         place = place.parent
     free = shutil.disk_usage(place).free / 2**30
     if not os.access(place, os.W_OK):
-        return Finding("disk", "error", f"{runs} cannot be written", "--runs with a folder of your own")
+        return Finding(
+            "disk", "error", f"{runs} cannot be written", "--runs with a folder of your own"
+        )
     if free < 1:
-        return Finding("disk", "warning", f"{free:.1f} GB free for {runs}", "1 GB is needed for the presets")
+        return Finding(
+            "disk", "warning", f"{free:.1f} GB free for {runs}", "1 GB is needed for the presets"
+        )
     return Finding("disk", "ok", f"{free:.0f} GB free for {runs}")

@@ -70,7 +70,9 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
             from engine.stages import numerics
 
             numerics.configure(job["threads"], job["placement"]["deterministic"])
-        inputs = {role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()}
+        inputs = {
+            role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
+        }
         device = job["placement"]["device"]
         context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set)
         if stop.is_set():

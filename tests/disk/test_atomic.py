@@ -5,7 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from engine.disk.atomic import publish_directory, read_json, verify_directory, write_bytes, write_json
+from engine.disk.atomic import (
+    publish_directory,
+    read_json,
+    verify_directory,
+    write_bytes,
+    write_json,
+)
 from engine.errors import CorruptArtifact
 
 

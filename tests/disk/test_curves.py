@@ -11,7 +11,10 @@ def test_rows_come_back_with_gaps_for_what_is_not_finite(tmp_path: Path) -> None
     with CurveWriter(path) as curves:
         curves.write(0, {"loss": 2.5, "l0": [3.0, math.nan]})
         curves.write(10, {"loss": math.inf})
-    assert read_curves(path) == [{"step": 0, "loss": 2.5, "l0": [3.0, None]}, {"step": 10, "loss": None}]
+    assert read_curves(path) == [
+        {"step": 0, "loss": 2.5, "l0": [3.0, None]},
+        {"step": 10, "loss": None},
+    ]
     assert read_last_row(path) == {"step": 10, "loss": None}
 
 
