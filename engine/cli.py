@@ -25,6 +25,7 @@ app = typer.Typer(
     name="husai-engine",
     help="Are the features of a sparse autoencoder a property of the model or of the random seed?",
     no_args_is_help=True,
+    epilog="--debug, anywhere on the line, shows the traceback of an error.",
     add_completion=False,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -45,7 +46,6 @@ Overrides = Annotated[
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-Debug = Annotated[bool, typer.Option("--debug", help="Show tracebacks of errors.", is_eager=True)]
 
 RUNS = Path("runs")
 out = Console(highlight=False)
@@ -59,7 +59,6 @@ def run(
     overrides: Overrides = None,
     as_json: AsJson = False,
     quiet: Quiet = False,
-    debug: Debug = False,
 ) -> int:
     """Run a study here: plan, execute, report. Ctrl-C saves; the same command goes on."""
     plan = client.open_plan(study, profile, overrides or ())
@@ -68,8 +67,8 @@ def run(
     if not quiet:
         cost = client.forecast_plan(plan, runs)
         screen.print(
-            f"{plan.study.name}: {len(plan.jobs)} jobs on {plan.placement.device}, {plan.placement.slots} at once"
-            f", about {console.duration(cost.seconds)} ({cost.basis})",
+            f"{plan.study.name}: {len(plan.jobs)} jobs on {plan.placement.device}, "
+            f"{plan.placement.slots} at once, about {console.duration(cost.seconds)} ({cost.basis})",
             markup=False,
         )
     with console.choose(screen, runs) as display:
@@ -93,7 +92,6 @@ def plan(
     runs: Runs = RUNS,
     overrides: Overrides = None,
     as_json: AsJson = False,
-    debug: Debug = False,
 ) -> int:
     """Show the jobs of a study, which are cached, and what the rest will cost."""
     found = client.open_plan(study, profile, overrides or ())
@@ -126,9 +124,7 @@ def plan(
 
 
 @app.command()
-def report(
-    study: StudyName, runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False
-) -> int:
+def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """Show the result of a finished study again."""
     name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
     summary = client.read_summary(runs, name)
@@ -140,7 +136,7 @@ def report(
 
 
 @app.command()
-def studies(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """List the presets and the studies of the runs root."""
     found = client.list_studies(runs)
     if as_json:
@@ -158,7 +154,7 @@ def studies(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) ->
 
 
 @app.command()
-def profiles(as_json: AsJson = False, debug: Debug = False) -> int:
+def profiles(as_json: AsJson = False) -> int:
     """List the hardware profiles and what each would do on this machine."""
     found = client.list_profiles()
     if as_json:
@@ -179,7 +175,7 @@ def profiles(as_json: AsJson = False, debug: Debug = False) -> int:
 
 
 @app.command(name="doctor")
-def doctor_command(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = False) -> int:
+def doctor_command(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """Examine this machine: Python, torch, OpenMP, SQLite, memory, disk; each finding with its remedy."""
     findings = doctor.examine(runs)
     unfit = any(finding.state == "error" for finding in findings)
@@ -197,7 +193,7 @@ def doctor_command(runs: Runs = RUNS, as_json: AsJson = False, debug: Debug = Fa
 
 
 @app.command()
-def schema(debug: Debug = False) -> int:
+def schema() -> int:
     """Print the JSON schema of a study file."""
     _print_json(Study.model_json_schema())
     return 0
@@ -236,9 +232,10 @@ def _stop_on_signals() -> threading.Event:
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one or two lines on stderr."""
-    debug = "--debug" in (sys.argv[1:] if arguments is None else arguments)
+    given = sys.argv[1:] if arguments is None else arguments
+    debug = "--debug" in given
     try:
-        code = app(args=arguments, standalone_mode=False)
+        code = app(args=[word for word in given if word != "--debug"], standalone_mode=False)
         return code if isinstance(code, int) else 0
     except typer.Exit as leave:
         return leave.exit_code

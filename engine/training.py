@@ -7,6 +7,7 @@ checkpoint (weights, optimizer moments, counters). No global random state is rea
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
@@ -135,6 +136,16 @@ def learning_rate(step: int, *, steps: int, peak: float, warmup: int, schedule: 
         share = step / steps
         return peak * (1.0 if share < 0.6 else 0.1 if share < 0.85 else 0.01)
     return peak
+
+
+def stream(purpose: str, *seeds: int) -> torch.Generator:
+    """Return a CPU generator for one purpose and its seeds.
+
+    Equal seeds of two purposes are unrelated: without this, random features of planted data and the
+    random decoder of an SAE of the same seed would be the same numbers.
+    """
+    digest = hashlib.sha256(f"{purpose} {' '.join(map(str, seeds))}".encode()).digest()
+    return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
 
 
 class BatchOrder:

@@ -112,15 +112,26 @@ def make_plan(study: Study, placement: Placement) -> Plan:
         policy=policy,
         work=_subject_work(study),
     )
-    analyses: dict[str, Job] = {}
+    cohorts: dict[str, tuple[Sae, dict[str, Job]]] = {}
     for hook in study.hooks:
-        hook_inputs = {"subject": subject}
         activations = build.add(
-            "activations", f"activations {hook}", {"hook": hook}, hook_inputs, policy=policy
+            "activations",
+            f"activations {hook}",
+            {"hook": hook},
+            {"subject": subject},
+            policy=policy,
         )
         for number, sae in enumerate(study.saes):
-            analysis = _add_cohort(build, subject, activations, hook, sae)
-            analyses[f"analysis.{hook}.{number}"] = analysis
+            sources = {"subject": subject, "activations": activations}
+            cohorts[f"{hook} {number}"] = (
+                sae,
+                sources | _add_cohorts(build, activations, hook, sae),
+            )
+    # Analyses come after all cohorts: they are short, and a slot that takes one early ends the plan later.
+    analyses = {
+        f"analysis {name}": _add_analysis(build, name.split()[0], sae, sources)
+        for name, (sae, sources) in cohorts.items()
+    }
     report_config = {
         "name": study.name,
         "description": study.description,
@@ -132,7 +143,8 @@ def make_plan(study: Study, placement: Placement) -> Plan:
     return Plan(study, placement, tuple(build.jobs))
 
 
-def _add_cohort(build: _Expansion, subject: Job, activations: Job, hook: str, sae: Sae) -> Job:
+def _add_cohorts(build: _Expansion, activations: Job, hook: str, sae: Sae) -> dict[str, Job]:
+    """Add the cohort of one setting at one hook, and its twin on surrogate data if that is asked."""
     study = build.study
     settings = {
         "sae": sae.model_dump(mode="json"),
@@ -140,27 +152,32 @@ def _add_cohort(build: _Expansion, subject: Job, activations: Job, hook: str, sa
         "seeds": list(study.seeds),
         "vary": sorted(study.vary),
     }
-    work = _cohort_work(study, sae, study.subject.hooks()[hook])
-    title = sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
-    steps = cohort_steps(study)
-    inputs = {"activations": activations}
-    cohort = build.add(
-        "cohort", title, {**settings, "surrogate": None}, inputs, work=work, steps=steps
-    )
-    sources = {"subject": subject, "activations": activations, "cohort": cohort}
+    twins: dict[str, dict[str, int] | None] = {"cohort": None}
     if study.analysis.surrogate:
-        surrogate = {"seed": study.analysis.surrogate_seed}
-        sources["surrogate"] = build.add(
+        twins["surrogate"] = {"seed": study.analysis.surrogate_seed}
+    title = _title(study, hook, sae)
+    return {
+        role: build.add(
             "cohort",
-            f"{title} surrogate",
+            title if surrogate is None else f"{title} surrogate",
             {**settings, "surrogate": surrogate},
-            inputs,
-            work=work,
-            steps=steps,
+            {"activations": activations},
+            work=_cohort_work(study, sae, study.subject.hooks()[hook]),
+            steps=cohort_steps(study),
         )
+        for role, surrogate in twins.items()
+    }
+
+
+def _add_analysis(build: _Expansion, hook: str, sae: Sae, sources: dict[str, Job]) -> Job:
+    study = build.study
     config = {"hook": hook, "analysis": study.analysis.model_dump(mode="json")}
-    size = float(len(study.seeds) ** 2 * sae.d_sae**2)
-    return build.add("analysis", f"analysis {title}", config, sources, work=size)
+    work = float(len(study.seeds) ** 2 * sae.d_sae**2)
+    return build.add("analysis", f"analysis {_title(study, hook, sae)}", config, sources, work=work)
+
+
+def _title(study: Study, hook: str, sae: Sae) -> str:
+    return sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
 
 
 def sae_title(sae: Sae) -> str:

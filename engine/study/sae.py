@@ -52,6 +52,8 @@ class ReLU(Config):
     error (summed over d_in, mean over inputs)."""
     l1_warmup_steps: Annotated[int, Field(ge=0)] = 0
     """Steps over which the penalty rises linearly from zero."""
+    dead_after_tokens: PositiveInt = 25_000
+    """Inputs without firing after which a latent counts as dead in the curves."""
 
 
 Sae = Annotated[TopK | ReLU, Field(discriminator="architecture")]
@@ -76,6 +78,8 @@ class SaeTraining(Config):
     """Fraction of the activations kept from training; quality is measured on it."""
     normalize: bool = True
     """Scale activations so that their mean squared norm about the mean is d_in; undone on export."""
+    init_seed: Seed = 0
+    """Seed of the initial weights of all seeds where `vary` leaves `init` out."""
     data_order_seed: Seed = 0
     """Seed of the order of batches; shared by all seeds unless `vary` says otherwise."""
     split_seed: Seed = 0

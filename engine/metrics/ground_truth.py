@@ -1,0 +1,347 @@
+"""Ground truth at a hook point: which Fourier planes the activations hold, and who finds them.
+
+The true features of modular arithmetic are planes span{cos w_k t, sin w_k t} of activation
+space, for t in {a, b, a+b, a-b}. Phases inside a plane are arbitrary, so atoms are scored by
+their in-plane energy, never against single cos or sin directions (science.md §5).
+
+Activations are over the full grid, row a*p + b, so that the regressors are exactly orthogonal.
+For multiplication the families are those of the discrete logarithms (see `fourier`). Computed
+on the CPU in float64.
+
+Shapes: R = p² grid rows, D width, N atoms, Q planes, K frequencies, M anything.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+import torch
+from scipy.special import gammaln
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics import fourier
+
+FAMILIES = ("a", "b", "a+b", "a-b")
+"""The arguments t of the planes, in the order of every family axis."""
+LEAST_SHARE = 0.01
+"""Share of the activations' variance below which a plane does not exist."""
+ENERGY = 0.9
+"""In-plane energy from which an atom belongs to a plane."""
+
+_ROUNDING = 1e-9
+
+
+@dataclass(frozen=True)
+class Plane:
+    """The plane of one frequency and family: variance share and orthonormal basis [D, 1 or 2]."""
+
+    family: str
+    k: int
+    share: float
+    basis: Tensor
+    exists: bool
+
+
+@dataclass(frozen=True)
+class Planes:
+    """The planes of all key frequencies at one hook point, Q = 4·|ks| (family by family)."""
+
+    planes: tuple[Plane, ...]
+    other_share: Mapping[str, float]
+    """Per family, the largest share of a frequency that is not key: what a plane must exceed."""
+
+    @property
+    def existing(self) -> tuple[Plane, ...]:
+        """Planes with a share ≥ 1 % and above that of every other frequency of their family."""
+        return tuple(plane for plane in self.planes if plane.exists)
+
+
+@dataclass(frozen=True)
+class ClassTruth:
+    """Answer classes as truth: share of variance between class means [C, D], and its null."""
+
+    share: float
+    null: float
+    means: Tensor
+
+
+@dataclass(frozen=True)
+class EnergyNull:
+    """In-plane energy of random directions: mean of one, expected and critical maximum of n."""
+
+    mean: float
+    expected_max: float
+    critical_max: float
+    beyond: float
+    """Probability that one direction reaches `ENERGY` in at least one plane (at most)."""
+
+
+@dataclass(frozen=True)
+class Recovery:
+    """How N atoms cover Q existing planes; fractions are NaN where nothing is counted."""
+
+    name: str
+    recall: float
+    """Planes that live atoms of energy ≥ .9 positively span."""
+    precision: float
+    """Live atoms with energy ≥ .9 in some plane."""
+    n_live: int
+    best_plane: Tensor
+    """Index of the plane with most of an atom's energy, [N]; -1 without planes."""
+    best_energy: Tensor
+    """That energy, [N]."""
+    recovered: Tensor
+    """Whether each plane is positively spanned, [Q]."""
+    atoms_per_plane: Tensor
+    """Live atoms of energy ≥ .9 in each plane, [Q]."""
+    null: EnergyNull
+
+
+def grid_marginals(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
+    """Mean activation for every value of t, per family: [4, n, M], n = p (multiply: p - 1).
+
+    `InputError` unless there is a row for each of the p² pairs and all are finite.
+    """
+    if X_RM.ndim != 2 or X_RM.shape[0] != p * p:
+        raise InputError("activations", f"shape {tuple(X_RM.shape)}", f"[{p * p}, width]")
+    grid = group_grid(X_RM, p, task)
+    sums = [
+        grid.sum(1, dtype=torch.float64),
+        grid.sum(0, dtype=torch.float64),
+        fourier.wrapped_sums(grid),
+        fourier.wrapped_sums(grid, -1),
+    ]
+    marginals = torch.stack(sums) / len(grid)
+    if not bool(marginals.isfinite().all()):
+        raise InputError("activations", "non-finite values", "finite numbers")
+    return marginals
+
+
+def group_grid(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
+    """Rows as a grid [n, n, M]; for multiplication by discrete logarithm, without zeros."""
+    space = fourier.group(p, task)
+    grid = X_RM.detach().cpu().reshape(p, p, -1)
+    return grid[space.a[:, None], space.b] if task == "multiply" else grid
+
+
+def answer_family(task: fourier.Task) -> int:
+    """Index into `FAMILIES` of the argument that is the answer."""
+    return FAMILIES.index("a-b" if task == "subtract" else "a+b")
+
+
+def marginal_spectrum(marginals_4NM: Tensor) -> Tensor:
+    """beta_cos - i·beta_sin for k = 1..n//2: complex [4, K, M]; |.|²/2 is the variance at k.
+
+    beta = (2/p²) Σ X·cos(w_k t), Σ X·sin(w_k t) over the grid (science.md §5). For even n the last
+    frequency has no sine, so it is scaled to keep |.|²/2 its variance, and a-b is a+b there: it
+    is counted once.
+    """
+    n = marginals_4NM.shape[1]
+    weights = fourier.conjugate_weights(n)
+    spectrum: Tensor = torch.fft.rfft(marginals_4NM, dim=1)
+    beta = spectrum[:, 1:] * ((2 * weights).sqrt() / n)[:, None]
+    if n % 2 == 0:
+        beta[FAMILIES.index("a-b"), -1] = 0.0
+    return beta
+
+
+def total_variance(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
+    """Variance over the grid per column, [M] (population, as the spectrum sums to it)."""
+    rows = group_grid(X_RM, p, task).flatten(0, 1).double()
+    return rows.var(0, correction=0)
+
+
+def planes(X_RD: Tensor, p: int, ks: Sequence[int], task: fourier.Task = "add") -> Planes:
+    """The planes of the key frequencies `ks` in activations [p², D], and which of them exist."""
+    beta = marginal_spectrum(grid_marginals(X_RD, p, task))
+    count = beta.shape[1]
+    if not ks or len(set(ks)) != len(ks) or any(not 1 <= k <= count for k in ks):
+        raise InputError("ks", f"frequencies {list(ks)}", f"distinct integers in 1..{count}")
+    total = float(total_variance(X_RD, p, task).sum())
+    if total == 0.0:
+        raise InputError("activations", "constant over the grid", "activations that vary")
+    share_4K = beta.abs().square().sum(-1) / 2 / total
+    other = torch.ones(count, dtype=torch.bool)
+    other[[k - 1 for k in ks]] = False
+    noise = {
+        family: float(share[other].max()) if bool(other.any()) else 0.0
+        for family, share in zip(FAMILIES, share_4K, strict=True)
+    }
+    found = []
+    for family, share_K, beta_KD in zip(FAMILIES, share_4K, beta, strict=True):
+        for k in ks:
+            share = float(share_K[k - 1])
+            exists = share >= LEAST_SHARE and share > noise[family]
+            found.append(Plane(family, k, share, _basis(beta_KD[k - 1]), exists))
+    return Planes(tuple(found), noise)
+
+
+def class_truth(X_RD: Tensor, p: int, task: fourier.Task = "add") -> ClassTruth:
+    """Var(E[X|c]) / Var X for the answer c: 1 if activations are one point per answer.
+
+    `null` is its value for activations that do not know c. A dictionary of at least p atoms can
+    describe class means as a lookup table (science.md §5). Means are in the family's order.
+    """
+    means = grid_marginals(X_RD, p, task)[answer_family(task)]
+    total = float(total_variance(X_RD, p, task).sum())
+    between = float(means.var(0, correction=0).sum())
+    n = len(means)
+    return ClassTruth(between / total if total else math.nan, (n - 1) / (n * n - 1), means)
+
+
+def energy_null(d: float, n: int, count: int = 1, level: float = 0.05) -> EnergyNull:
+    """In-plane energy of n random directions: Beta(1, (d-2)/2) each, F(s) = 1-(1-s)^((d-2)/2).
+
+    `d` is the width, or the activations' rank (may be fractional). With `count` planes the
+    maximum is over n·count energies (exact for one plane, an upper bound for several).
+    """
+    if d < 2 or n < 1 or count < 1 or not 0 < level < 1:
+        raise InputError("energy null", f"d {d}, n {n}, {count} planes", "d ≥ 2, n ≥ 1, 1 plane")
+    half, draws = (d - 2) / 2, n * count
+    if half == 0:
+        return EnergyNull(1.0, 1.0, 1.0, 1.0)
+    # max s = 1 - (min v)^(1/half) for v uniform, whose moment is a ratio of gamma functions.
+    power = 1 / half
+    logs = gammaln(1 + power) + gammaln(draws + 1) - gammaln(draws + 1 + power)
+    critical = 1 - (-math.expm1(math.log1p(-level) / draws)) ** power
+    beyond = min(1.0, count * (1 - ENERGY) ** half)
+    return EnergyNull(2 / d, 1 - math.exp(float(logs)), critical, beyond)
+
+
+def recover(
+    D_ND: Tensor,
+    truth: Sequence[Plane],
+    live_N: Tensor | None = None,
+    *,
+    name: str = "sae",
+    rank: float | None = None,
+) -> Recovery:
+    """Recall and precision of the atoms (rows, any norm) on the planes of `truth`.
+
+    `live_N` masks the atoms that fire; zero rows never count. `rank` replaces the width in the
+    null where the activations span fewer dimensions. Give `Planes.existing` as truth.
+    """
+    atoms, live = _unit(D_ND, live_N)
+    for plane in truth:
+        if plane.basis.shape[0] != atoms.shape[1]:
+            raise InputError("dictionary", f"width {atoms.shape[1]}", f"{len(plane.basis)}")
+    inside = [atoms @ plane.basis for plane in truth]
+    energy_NQ = torch.zeros(len(atoms), max(1, len(truth)), dtype=torch.float64)
+    for q, coordinates in enumerate(inside):
+        energy_NQ[:, q] = coordinates.square().sum(1)
+    belongs_NQ = (energy_NQ >= ENERGY) & live[:, None]
+    recovered = [positively_span(x[belongs_NQ[:, q]]) for q, x in enumerate(inside)]
+    best = energy_NQ.max(1)
+    n_live = int(live.sum())
+    return Recovery(
+        name=name,
+        recall=sum(recovered) / len(truth) if truth else math.nan,
+        precision=float(belongs_NQ.any(1).sum()) / n_live if n_live else math.nan,
+        n_live=n_live,
+        best_plane=best.indices if truth else torch.full_like(best.indices, -1),
+        best_energy=best.values,
+        recovered=torch.tensor(recovered, dtype=torch.bool),
+        atoms_per_plane=belongs_NQ.sum(0)[: len(truth)],
+        null=energy_null(rank or atoms.shape[1], max(1, n_live), max(1, len(truth))),
+    )
+
+
+def positively_span(x_M2: Tensor) -> bool:
+    """Whether non-negative combinations of the rows reach all of their 1- or 2-d space.
+
+    In a plane: no half-plane holds them all, so the widest gap between angles is below π.
+    """
+    if x_M2.shape[1] == 1:
+        return bool((x_M2 > 0).any() and (x_M2 < 0).any())
+    if len(x_M2) < 3:
+        return False
+    angles = torch.atan2(x_M2[:, 1], x_M2[:, 0]).sort().values
+    gaps = torch.cat([angles.diff(), angles[:1] + 2 * math.pi - angles[-1:]])
+    return float(gaps.max()) < math.pi - _ROUNDING
+
+
+def pca_directions(X_RD: Tensor, share: float = 0.99) -> Tensor:
+    """Principal directions holding `share` of the variance, each with both signs: [2m, D].
+
+    Both signs, since the codes of the dictionaries beside it are non-negative.
+    """
+    values, vectors = _covariance(X_RD)
+    needed = int((values.cumsum(0) / values.sum() < share).sum()) + 1
+    leading = vectors[:, :needed].T
+    return torch.cat([leading, -leading])
+
+
+def random_directions(n: int, d: int, seed: int, like_RD: Tensor | None = None) -> Tensor:
+    """n Gaussian directions [n, d]: isotropic, or with the covariance of activations `like_RD`."""
+    generator = torch.Generator().manual_seed(seed)
+    g = torch.randn(n, d, dtype=torch.float64, generator=generator)
+    if like_RD is None:
+        return g
+    values, vectors = _covariance(like_RD)
+    return (g * values.sqrt()) @ vectors.T
+
+
+def baselines(
+    X_RD: Tensor,
+    truth: Sequence[Plane],
+    size: int,
+    neurons_MD: Tensor | None = None,
+    *,
+    seeds: Iterable[int] = range(5),
+    rank: float | None = None,
+) -> dict[str, tuple[Recovery, ...]]:
+    """The score of `recover` for what needs no SAE: neurons, pca, random, random_covariance.
+
+    `neurons_MD` are the write directions of non-negative neurons; without them the coordinates
+    of the hook, with both signs. Random dictionaries have `size` atoms, one score per seed.
+    """
+    d = X_RD.shape[1]
+    if neurons_MD is None:
+        neurons_MD = torch.cat([torch.eye(d), -torch.eye(d)])
+    seeds = tuple(seeds)
+    dictionaries = {
+        "neurons": [neurons_MD],
+        "pca": [pca_directions(X_RD)],
+        "random": [random_directions(size, d, seed) for seed in seeds],
+        "random_covariance": [random_directions(size, d, seed, X_RD) for seed in seeds],
+    }
+    return {
+        name: tuple(recover(D, truth, name=name, rank=rank) for D in group)
+        for name, group in dictionaries.items()
+    }
+
+
+def _basis(beta_D: Tensor) -> Tensor:
+    sides = torch.stack([beta_D.real, beta_D.imag], dim=1)
+    left: Tensor
+    left, sizes, _ = torch.linalg.svd(sides, full_matrices=False)
+    keep = sizes > _ROUNDING * sizes[0]
+    keep[0] = True
+    return left[:, keep]
+
+
+def _unit(D_ND: Tensor, live_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    if D_ND.ndim != 2:
+        raise InputError("dictionary", f"shape {tuple(D_ND.shape)}", "[atoms, width]")
+    atoms = D_ND.detach().to("cpu", torch.float64)
+    norms = atoms.norm(dim=1, keepdim=True)
+    if not bool(norms.isfinite().all()):
+        raise InputError("dictionary", "non-finite atoms", "finite numbers")
+    live = norms[:, 0] > 0
+    if live_N is not None:
+        if tuple(live_N.shape) != (len(atoms),) or live_N.dtype != torch.bool:
+            seen = f"{live_N.dtype} of shape {tuple(live_N.shape)}"
+            raise InputError("live", seen, f"a boolean mask [{len(atoms)}]")
+        live &= live_N.cpu()
+    return atoms / norms.clamp_min(torch.finfo(torch.float64).tiny), live
+
+
+def _covariance(X_RD: Tensor) -> tuple[Tensor, Tensor]:
+    """Eigenvalues, largest first and not negative, and eigenvectors as columns."""
+    x = X_RD.detach().to("cpu", torch.float64)
+    x = x - x.mean(0)
+    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
+    return values.flip(0).clamp_min(0), vectors.flip(1)

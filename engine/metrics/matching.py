@@ -1,0 +1,195 @@
+"""Matching of features one to one: MCC, shared fraction, recovery of a known truth.
+
+Shapes: A, B, N = features of a dictionary, P = matched pairs = min(A, B), T = true features,
+D = input dimension.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics.similarity import (
+    Sign,
+    check_dictionary,
+    cosine_matrix,
+    mean_max,
+    nonzero_cosines,
+    unit_rows,
+)
+
+
+class Assignment(NamedTuple):
+    """A one-to-one matching: row `rows[k]` is paired with column `columns[k]`."""
+
+    rows: Tensor
+    columns: Tensor
+
+
+@dataclass(frozen=True)
+class TruthMatch:
+    """How well one dictionary recovers known features."""
+
+    mcc: float
+    """Mean cosine over the assignment, divided by min(live atoms, true features)."""
+    recall: float
+    """True features whose assigned atom has cosine >= tau, over all true features."""
+    precision: float
+    """Atoms whose assigned feature has cosine >= tau, over all live atoms."""
+    tau: float
+    n_live: int
+    n_truth: int
+
+
+def check_tau(tau: float) -> None:
+    """Raise InputError unless 0 < tau <= 1."""
+    if not 0 < tau <= 1:
+        raise InputError("tau", f"is {tau}", "a cosine threshold in (0, 1]")
+
+
+def assignment(cosine_AB: Tensor) -> Assignment:
+    """The one-to-one matching of largest total cosine (Hungarian); about n^2.5 in time."""
+    cost_AB = -cosine_AB.detach().cpu().numpy().astype(np.float64)
+    rows, columns = linear_sum_assignment(cost_AB)
+    return Assignment(torch.from_numpy(rows), torch.from_numpy(columns))
+
+
+def matched_cosines(cosine_AB: Tensor) -> Tensor:
+    """The cosines [P] of the assigned pairs."""
+    rows_P, columns_P = assignment(cosine_AB)
+    return cosine_AB.detach().cpu()[rows_P, columns_P]
+
+
+def matched_mcc(a_AD: Tensor, b_BD: Tensor, sign: Sign = "signed") -> float:
+    """PW-MCC: the summed cosine of the best one-to-one matching over min(n_A, n_B).
+
+    Zero rows are dropped. Source: Song et al. 2505.20254 (paper: abs; released code: signed).
+    """
+    return float(matched_cosines(nonzero_cosines(a_AD, b_BD, sign)).mean())
+
+
+def gt_mcc(dictionary_ND: Tensor, truth_TD: Tensor, sign: Sign = "signed") -> float:
+    """GT-MCC: `matched_mcc` of a dictionary against the true features (rows)."""
+    return matched_mcc(dictionary_ND, truth_TD, sign)
+
+
+def truth_match(
+    dictionary_ND: Tensor,
+    truth_TD: Tensor,
+    *,
+    tau: float = 0.9,
+    live_N: Tensor | None = None,
+    sign: Sign = "signed",
+) -> TruthMatch:
+    """GT-MCC, recall and precision of the live, non-zero atoms against the true features.
+
+    Raises InputError when no atom is live, the mask does not fit, or tau is not in (0, 1].
+    """
+    check_tau(tau)
+    check_dictionary(dictionary_ND)
+    usable_N = unit_rows(dictionary_ND).kept
+    if live_N is not None:
+        if live_N.shape != usable_N.shape:
+            raise InputError("live_N", f"has shape {list(live_N.shape)}", "one flag per atom")
+        usable_N = usable_N & live_N.bool().to(usable_N.device)
+    if not bool(usable_N.any()):
+        raise InputError("live_N", "no live atom", "a dictionary with at least one live feature")
+    n_live, n_truth = int(usable_N.sum()), truth_TD.shape[0]
+    cosine_P = matched_cosines(cosine_matrix(dictionary_ND[usable_N], truth_TD, sign))
+    hits = int((cosine_P >= tau).sum())
+    return TruthMatch(float(cosine_P.mean()), hits / n_truth, hits / n_live, tau, n_live, n_truth)
+
+
+def mutual_neighbours(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
+    """For each row: its nearest column [A], and whether that column's nearest row is it [A]."""
+    nearest_A, nearest_B = cosine_AB.argmax(1), cosine_AB.argmax(0)
+    rows_A = torch.arange(len(nearest_A), device=cosine_AB.device)
+    return nearest_A, nearest_B[nearest_A] == rows_A
+
+
+def two_sided(count: int, cosine_AB: Tensor) -> float:
+    """½(count/n_A + count/n_B): the share of features in `count` pairs, averaged over sides."""
+    n_a, n_b = cosine_AB.shape
+    return (count / n_a + count / n_b) / 2
+
+
+def shared_fraction(
+    a_AD: Tensor,
+    b_BD: Tensor,
+    tau: float = 0.7,
+    sign: Sign = "signed",
+    *,
+    strict: bool = False,
+    encoders: tuple[Tensor, Tensor] | None = None,
+) -> float:
+    """The share of features that the other dictionary also has, ½(count/n_A + count/n_B).
+
+    Counted are pairs that are each other's nearest neighbour with cosine >= tau; equal cosines go
+    to the lower index. With `strict`, the rule of Paulo & Belrose (2501.16615): two Hungarian
+    matchings, of decoder rows and of encoder rows; counted are pairs that both matchings choose
+    and whose cosines are both >= tau. Rows whose decoder is zero are dropped.
+
+    Raises InputError on `strict` without `encoders` (rows, one per decoder row) or the reverse.
+    """
+    check_tau(tau)
+    if strict != (encoders is not None):
+        raise InputError("encoders", "go with strict=True", "both, or neither")
+    cosine_AB = nonzero_cosines(a_AD, b_BD, sign)
+    if encoders is None:
+        return shared(cosine_AB, [tau])[0]
+    for name, encoder, decoder in zip("AB", encoders, (a_AD, b_BD), strict=True):
+        if encoder.shape != decoder.shape:
+            raise InputError(f"encoder {name}", "is not of its decoder's shape", "rows [n, d_in]")
+    encoder_AB = cosine_matrix(*encoders, sign)
+    encoder_AB = encoder_AB[unit_rows(a_AD).kept][:, unit_rows(b_BD).kept]
+    return strictly_shared(cosine_AB, encoder_AB, tau)
+
+
+def shared(cosine_AB: Tensor, taus: Sequence[float]) -> list[float]:
+    """`shared_fraction` of a cosine matrix: mutual nearest neighbours with cosine >= each tau."""
+    mutual_cosines = cosine_AB.amax(1)[mutual_neighbours(cosine_AB)[1]]
+    return [two_sided(int((mutual_cosines >= tau).sum()), cosine_AB) for tau in taus]
+
+
+def strictly_shared(decoder_AB: Tensor, encoder_AB: Tensor, tau: float) -> float:
+    """Paulo & Belrose's shared fraction of the decoders' and the encoders' cosine matrices."""
+    decoder_pair, encoder_pair = assignment(decoder_AB), assignment(encoder_AB)
+    # linear_sum_assignment returns rows in increasing order, but for A > B it leaves some out.
+    partner_A = torch.full((decoder_AB.shape[0],), -1)
+    partner_A[encoder_pair.rows] = encoder_pair.columns
+    rows_P, columns_P = decoder_pair
+    agree_P = partner_A[rows_P] == columns_P
+    near_P = decoder_AB.cpu()[rows_P, columns_P] >= tau
+    near_P &= encoder_AB.cpu()[rows_P, columns_P] >= tau
+    return two_sided(int((agree_P & near_P).sum()), decoder_AB)
+
+
+def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:
+    """The metrics of `pair_values`, in its order."""
+    shares = [f"shared_fraction@{tau:g}" for tau in taus]
+    strict_shares = [f"strict_shared_fraction@{tau:g}" for tau in taus] if strict else []
+    return ("mean_max_cos", "matched_mcc", *shares, *strict_shares)
+
+
+def pair_values(
+    cosine_AB: Tensor, taus: tuple[float, ...], encoder_AB: Tensor | None = None
+) -> list[float]:
+    """Every metric of one pair of dictionaries, ordered as `metric_names(taus, strict=True)`.
+
+    Without encoders the strict shares are those of tied weights: Hungarian pairs with decoder
+    cosine >= tau, which is the most that any encoders could give.
+    """
+    pair = assignment(cosine_AB)
+    matched_P = cosine_AB.cpu()[pair.rows, pair.columns]
+    values = [mean_max(cosine_AB), float(matched_P.mean())]
+    values += shared(cosine_AB, taus)
+    if encoder_AB is None:
+        return values + [two_sided(int((matched_P >= tau).sum()), cosine_AB) for tau in taus]
+    return values + [strictly_shared(cosine_AB, encoder_AB, tau) for tau in taus]

@@ -1,0 +1,286 @@
+"""How far the seeds of one cohort agree beyond chance: the entry of the analysis stage.
+
+Shapes: S = seeds, F = features of a dictionary, D = input dimension, A, B = non-zero features of
+two seeds. Dictionaries are rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
+from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
+from engine.metrics.matching import check_tau, metric_names, mutual_neighbours
+from engine.metrics.nulls import (
+    Null,
+    check_draws,
+    effective_rank,
+    headline,
+    kappa,
+    max_cos_p,
+    step_zero,
+)
+from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
+from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean, verdict
+
+Floats = NDArray[np.float64]
+
+# A feature counts as found again from this cosine on (Paulo & Belrose 2501.16615).
+FOUND_AGAIN = 0.7
+
+
+@dataclass(frozen=True)
+class _Subset:
+    """The features of each seed that take part, and the same of the surrogate."""
+
+    name: SubsetName
+    decoders: list[Tensor]
+    encoders: list[Tensor] | None
+    surrogate: list[Tensor] | None
+    reason: str
+    """Why nothing can be measured; empty if it can."""
+    surrogate_reason: str
+    """Why there is no N3, or a remark on it."""
+
+
+def measure_stability(
+    decoders_SFD: Tensor,
+    live_SF: Tensor | None,
+    *,
+    activation_covariance_DD: Tensor | None,
+    initial_SFD: Tensor | None,
+    surrogate_SFD: Tensor | None = None,
+    surrogate_live_SF: Tensor | None = None,
+    sign: Sign = "signed",
+    draws: int = 20,
+    tau: tuple[float, ...] = (0.5, 0.7, 0.9),
+    encoders_SFD: Tensor | None = None,
+) -> Stability:
+    """Agreement of a cohort's seeds: observed, the null ladder, kappa, its interval, a verdict.
+
+    Every metric is measured on `all` and on `live` features. Without a firing record, or when a
+    seed has no live feature, the live values are NaN and say why. Two seeds give values but no
+    interval, so their verdict is "undetermined". Nulls whose data is missing (covariance,
+    surrogate) are listed as inadmissible with the reason.
+
+    Raises InputError for fewer than two seeds, shapes that do not fit each other, values that are
+    not finite, a seed whose decoder is all zero, or fewer than 20 draws.
+    """
+    check_sign(sign)
+    check_draws(draws)
+    for threshold in tau:
+        check_tau(threshold)
+    given = {"initial_SFD": initial_SFD, "surrogate_SFD": surrogate_SFD}
+    given |= {"encoders_SFD": encoders_SFD}
+    flags = {"live_SF": live_SF, "surrogate_live_SF": surrogate_live_SF}
+    _check_shapes(decoders_SFD, given, flags, activation_covariance_DD)
+    setting = Setting(activation_covariance_DD, sign, draws, tau)
+    every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
+    live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
+    agreements = _agreements(every, setting)
+    if _same(every, live):
+        agreements += [replace(agreement, subset="live") for agreement in agreements]
+    else:
+        agreements += _agreements(live, setting)
+    return Stability(
+        n_seeds=len(decoders_SFD),
+        sign=sign,
+        d_in=decoders_SFD.shape[2],
+        draws=draws,
+        agreements=tuple(agreements),
+        step_zero=None if initial_SFD is None else step_zero(initial_SFD, sign),
+        features=_features(decoders_SFD, activation_covariance_DD, sign),
+    )
+
+
+def _check_shapes(
+    decoders_SFD: Tensor,
+    given: dict[str, Tensor | None],
+    flags: dict[str, Tensor | None],
+    covariance_DD: Tensor | None,
+) -> None:
+    if decoders_SFD.ndim != 3 or 0 in decoders_SFD.shape:
+        shape = list(decoders_SFD.shape)
+        raise InputError("decoders_SFD", f"has shape {shape}", "[seeds, features, d_in]")
+    if len(decoders_SFD) < 2:
+        raise InputError("seeds", "1 seed has nothing to agree with", "at least 2 (better 5)")
+    shape_SFD = decoders_SFD.shape
+    for name, tensor in {"decoders_SFD": decoders_SFD, **given}.items():
+        if tensor is None:
+            continue
+        if tensor.shape != shape_SFD:
+            raise InputError(name, f"has shape {list(tensor.shape)}", f"{list(shape_SFD)}")
+        if not bool(torch.isfinite(tensor).all()):
+            raise InputError(name, "holds a value that is not finite", "finite weights")
+    for name, flag in flags.items():
+        if flag is not None and (flag.shape != shape_SFD[:2] or flag.dtype != torch.bool):
+            what = f"is {flag.dtype} of shape {list(flag.shape)}"
+            raise InputError(name, what, f"bool of shape {list(shape_SFD[:2])}")
+    d = shape_SFD[2]
+    if covariance_DD is not None and covariance_DD.shape != (d, d):
+        what = f"has shape {list(covariance_DD.shape)}"
+        raise InputError("activation_covariance_DD", what, f"[{d}, {d}], that of the hook")
+    for seed, decoder_FD in enumerate(decoders_SFD):
+        if not bool((decoder_FD != 0).any()):
+            raise InputError("decoders_SFD", f"every row of seed {seed} is zero", "trained SAEs")
+
+
+def _masks(decoders_SFD: Tensor, live_SF: Tensor | None) -> Tensor:
+    """Which features take part [S, F]: those that are not zero, and fire if that is asked."""
+    kept_SF = (decoders_SFD != 0).any(2)
+    return kept_SF if live_SF is None else kept_SF & live_SF.to(kept_SF.device)
+
+
+def _subset(
+    name: SubsetName,
+    decoders_SFD: Tensor,
+    live_SF: Tensor | None,
+    encoders_SFD: Tensor | None,
+    surrogate_SFD: Tensor | None,
+    surrogate_live_SF: Tensor | None,
+) -> _Subset:
+    masks_SF = _masks(decoders_SFD, live_SF)
+    reason, surrogate_reason = "", ""
+    dead = (~masks_SF.any(1)).nonzero().flatten().tolist()
+    if name == "live" and live_SF is None:
+        reason = "no firing record was given"
+    elif dead:
+        reason = f"no live feature in seed {', '.join(map(str, dead))}"
+    surrogate: list[Tensor] | None = None
+    if surrogate_SFD is None:
+        surrogate_reason = "no surrogate was trained"
+    elif name == "live" and surrogate_live_SF is None:
+        surrogate_reason = "no firing record of the surrogate was given"
+    elif not bool((fake_SF := _masks(surrogate_SFD, surrogate_live_SF)).any(1).all()):
+        surrogate_reason = "a surrogate seed has no feature in this subset"
+    else:
+        surrogate = [d_FD[keep] for d_FD, keep in zip(surrogate_SFD, fake_SF, strict=True)]
+        sizes = [int(m.sum(1).float().mean().round()) for m in (masks_SF, fake_SF)]
+        if sizes[0] != sizes[1]:
+            surrogate_reason = f"{sizes[1]} features per surrogate seed against {sizes[0]}"
+    encoders: list[Tensor] | None = None
+    if encoders_SFD is not None:
+        encoders = [e_FD[keep] for e_FD, keep in zip(encoders_SFD, masks_SF, strict=True)]
+    decoders = [d_FD[keep] for d_FD, keep in zip(decoders_SFD, masks_SF, strict=True)]
+    return _Subset(name, decoders, encoders, surrogate, reason, surrogate_reason)
+
+
+def _same(every: _Subset, live: _Subset) -> bool:
+    """Whether every feature is live, so that nothing needs to be measured twice."""
+
+    def sizes(rows: list[Tensor] | None) -> list[int] | None:
+        return None if rows is None else list(map(len, rows))
+
+    same_surrogate = sizes(every.surrogate) == sizes(live.surrogate)
+    return not live.reason and same_surrogate and sizes(every.decoders) == sizes(live.decoders)
+
+
+def _agreements(subset: _Subset, setting: Setting) -> list[Agreement]:
+    """All metrics of one subset."""
+    names = metric_names(setting.taus, strict=subset.encoders is not None)
+    if subset.reason:
+        return [_missing(name, subset, setting) for name in names]
+    observed_MSS = pair_table(subset.decoders, subset.encoders, setting)
+    surrogate_MSS: Sequence[Floats | None] = [None] * len(names)
+    if subset.surrogate is not None:
+        surrogate_MSS = list(pair_table(subset.surrogate, None, setting))
+    ladder = make_ladder(subset.decoders, setting)
+    agreements = []
+    for m, name in enumerate(names):
+        nulls = ladder.nulls(m, pair_mean(observed_MSS[m]))
+        nulls.append(surrogate_null(surrogate_MSS[m], subset.surrogate_reason))
+        blank = _missing(name, subset, setting)
+        agreements.append(_judged(blank, observed_MSS[m], nulls, surrogate_MSS[m]))
+    return agreements
+
+
+def _missing(metric: str, subset: _Subset, setting: Setting) -> Agreement:
+    """An agreement of which nothing is known."""
+    n_seeds = len(subset.decoders)
+    return Agreement(
+        metric=metric,
+        subset=subset.name,
+        definition=define(metric, setting.sign),
+        n_per_seed=tuple(map(len, subset.decoders)),
+        observed=math.nan,
+        pairs=np.full((n_seeds, n_seeds), math.nan),
+        nulls=(),
+        null_name="",
+        null=math.nan,
+        kappa=math.nan,
+        ci_low=math.nan,
+        ci_high=math.nan,
+        verdict="undetermined",
+        reason=subset.reason,
+    )
+
+
+def _judged(
+    blank: Agreement, pairs_SS: Floats, nulls: Sequence[Null], surrogate_SS: Floats | None
+) -> Agreement:
+    """Fill in what was observed, the headline null, kappa with its interval, and the verdict."""
+    top = headline(nulls)
+
+    def corrected(seeds: Sequence[int]) -> float:
+        null = top.value
+        if top.name == "N3" and surrogate_SS is not None:
+            null = pair_mean(surrogate_SS, seeds)
+        return kappa(pair_mean(pairs_SS, seeds), null)
+
+    n_seeds = len(pairs_SS)
+    value, low, high = corrected(range(n_seeds)), math.nan, math.nan
+    reason = f"{n_seeds} seeds give no interval; at least {MIN_SEEDS} are needed"
+    if n_seeds >= MIN_SEEDS:
+        estimate = jackknife(corrected, n_seeds)
+        low, high, reason = estimate.low, estimate.high, ""
+    return replace(
+        blank,
+        observed=pair_mean(pairs_SS),
+        pairs=pairs_SS,
+        nulls=tuple(nulls),
+        null_name=top.name,
+        null=top.value,
+        kappa=value,
+        ci_low=low,
+        ci_high=high,
+        verdict=verdict(value, (low, high)),
+        reason=reason,
+    )
+
+
+def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) -> FeatureAgreement:
+    """Each feature's best match in every other seed, over all non-zero features."""
+    n_seeds, n_features, d = decoders_SFD.shape
+    units = [unit_rows(decoder_FD) for decoder_FD in decoders_SFD]
+    kept = [unit.kept.nonzero().flatten().cpu().numpy() for unit in units]
+    best_SSF, p_isotropic_SSF, p_effective_SSF = (
+        np.full((n_seeds, n_seeds, n_features), np.nan) for _ in range(3)
+    )
+    partner_SSF = np.full((n_seeds, n_seeds, n_features), -1, dtype=np.int64)
+    found_SF = np.full((n_seeds, n_features), np.nan)
+    for s, indices in enumerate(kept):
+        found_SF[s, indices] = 0
+    # A rank of 1 would make every pair of atoms parallel, and the distribution degenerate.
+    rank = None if covariance_DD is None else max(effective_rank(covariance_DD), 1 + 1e-6)
+    for s, t in combinations(range(n_seeds), 2):
+        cosine_AB = unit_cosines(units[s].rows, units[t].rows, sign)
+        for a, b, oriented_AB in ((s, t, cosine_AB), (t, s, cosine_AB.T)):
+            nearest_A, mutual_A = (x.cpu().numpy() for x in mutual_neighbours(oriented_AB))
+            best_A = oriented_AB.amax(1).cpu().numpy()
+            best_SSF[a, b, kept[a]] = best_A
+            partner_SSF[a, b, kept[a]] = kept[b][nearest_A]
+            found_SF[a, kept[a]] += mutual_A & (best_A >= FOUND_AGAIN)
+            p_isotropic_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), d, sign)
+            if rank is not None:
+                p_effective_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), rank, sign)
+    stability_SF = found_SF / (n_seeds - 1)
+    return FeatureAgreement(best_SSF, partner_SSF, stability_SF, p_isotropic_SSF, p_effective_SSF)

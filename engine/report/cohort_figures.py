@@ -1,0 +1,167 @@
+"""Figures of one cohort: how alike its seeds are, pair by pair, and how they were trained."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colorbar import Colorbar
+from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.ticker import FuncFormatter, PercentFormatter
+
+from engine.report.canvas import (
+    FAINT,
+    INK,
+    PALETTE,
+    PAPER,
+    Drawing,
+    new_figure,
+    rule,
+)
+from engine.report.wording import (
+    Record,
+    fraction,
+    headline,
+    kappa_text,
+    metric_title,
+    short_null,
+)
+
+BLUES = LinearSegmentedColormap.from_list(
+    "overlap", ["#f2f6fb", "#9dc3e0", "#2f7fb8", "#0b3c66"], N=64
+)
+"""From nothing in common to the same; lightness falls evenly, so it survives grey printing."""
+ANNOTATED_SEEDS = 12
+"""Above this many seeds the numbers would touch; the CSV has them."""
+PANELS = {
+    "loss": "Loss",
+    "explained_variance": "Explained variance",
+    "l0": "L0 (active latents per input)",
+    "dead_fraction": "Dead latents",
+}
+
+
+def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
+    """Draw the headline metric for every pair of seeds, with the null on the colour bar.
+
+    None if no pair could be measured.
+    """
+    cell, seeds = headline(cohort), cohort["seeds"]
+    pairs = np.array(
+        [[np.nan if value is None else value for value in row] for row in cell["pairs"]],
+        dtype=float,
+    )
+    if not np.isfinite(pairs).any():
+        return None
+    count = len(seeds)
+    side = min(6.5, max(2.2, 0.56 * count))
+    figure = new_figure(side + 1.7, side + 1.0)
+    axes = figure.subplots()
+    shown = np.ma.masked_invalid(pairs)
+    mesh = axes.pcolormesh(shown, cmap=BLUES, vmin=0.0, vmax=1.0, edgecolors=PAPER, linewidth=2)
+    ticks = np.arange(count) + 0.5
+    axes.set_xticks(ticks, [str(seed) for seed in seeds], rotation=45 if count > 6 else 0)
+    axes.set_yticks(ticks, [str(seed) for seed in seeds])
+    axes.set(aspect="equal", xlabel="seed", ylabel="seed")
+    axes.invert_yaxis()
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if count <= ANNOTATED_SEEDS:
+        _write_values(axes, pairs)
+    bar = figure.colorbar(mesh, ax=axes, shrink=0.9, aspect=18, pad=0.03)
+    _mark_null(bar, cell)
+    bar.set_label(metric_title(cohort["headline"]["metric"]))
+    null = f"null {fraction(cell['null'], 3)} ({short_null(cell['null_name'])})"
+    said = f"observed {fraction(cell['observed'], 3)}, {null}, κ {kappa_text(cell)}"
+    figure.suptitle(label, x=0.02, ha="left")
+    axes.set_title(said, fontweight="normal", fontsize=8, loc="center")
+    rows = [
+        (seeds[i], seeds[j], cell["pairs"][i][j])
+        for i in range(count)
+        for j in range(count)
+        if i != j
+    ]
+    return Drawing(name, figure, ("seed_a", "seed_b", cohort["headline"]["metric"]), rows)
+
+
+def draw_curves(cohort: Record, curves: Sequence[Record], name: str, label: str) -> Drawing | None:
+    """Draw loss, explained variance, L0 and dead fraction over the steps; None without a curve."""
+    measures = [m for m in PANELS if any(row.get(m) for row in curves)]
+    if not measures:
+        return None
+    lines = (len(measures) + 1) // 2
+    figure = new_figure(6.6, 0.4 + 2.0 * lines)
+    panels = figure.subplots(lines, 2, sharex=True, squeeze=False).flat
+    rows: list[tuple[object, ...]] = []
+    for axes, measure in zip(panels, measures, strict=False):
+        known = [row for row in curves if row.get(measure)]
+        steps = [row["step"] for row in known]
+        values = np.array(
+            [[np.nan if v is None else v for v in row[measure]] for row in known], dtype=float
+        )
+        _draw_band(axes, steps, values)
+        axes.set(title=PANELS[measure])
+        rule(axes)
+        if measure == "dead_fraction":
+            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+        rows += [
+            (row["step"], measure, seed, value)
+            for row in known
+            for seed, value in zip(cohort["seeds"], row[measure], strict=True)
+        ]
+    for axes in figure.axes[len(measures) :]:
+        axes.remove()
+    for axes in figure.axes[-2:]:
+        axes.set_xlabel("step")
+        axes.tick_params(labelbottom=True)
+    figure.suptitle(label, x=0.02, ha="left")
+    return Drawing(name, figure, ("step", "measure", "seed", "value"), rows)
+
+
+def _write_values(axes: Axes, pairs: np.ndarray) -> None:
+    for (i, j), value in np.ndenumerate(pairs):
+        same = i == j
+        text = "–" if np.isnan(value) else fraction(float(value), 3)
+        # The two text colours of the cells are not the page's: cells look the same on any ground.
+        colour = FAINT if same or np.isnan(value) else ("#ffffff" if value > 0.5 else "#0a0a0a")
+        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=8)
+
+
+def _mark_null(bar: Colorbar, cell: Record) -> None:
+    bar.outline.set_visible(False)
+    bar.ax.tick_params(length=0)
+    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 1)))
+    if cell["null"] is None:
+        return
+    bar.ax.axhline(cell["null"], color=PALETTE[1], linewidth=2)
+    bar.ax.annotate(
+        "null",
+        (0.0, cell["null"]),
+        xycoords=("axes fraction", "data"),
+        xytext=(-3, 0),
+        textcoords="offset points",
+        ha="right",
+        va="center",
+        color=PALETTE[1],
+        fontsize=7.5,
+        annotation_clip=False,
+    )
+
+
+def _draw_band(axes: Axes, steps: Sequence[int], values: np.ndarray) -> None:
+    """Draw thin lines for the seeds, the band between their extremes, and their median."""
+    shown = np.ma.masked_invalid(values)
+    colour = PALETTE[0]
+    if values.shape[1] > 1:
+        axes.fill_between(
+            steps, shown.min(axis=1), shown.max(axis=1), color=colour, alpha=0.15, linewidth=0
+        )
+        for number in range(values.shape[1]):
+            axes.plot(steps, shown[:, number], color=colour, alpha=0.35, linewidth=0.6)
+    known = [row[np.isfinite(row)] for row in values]
+    medians = [float(np.median(row)) if row.size else np.nan for row in known]
+    axes.plot(steps, medians, color=colour, linewidth=1.8)
+    axes.margins(x=0.01)
+    axes.spines["bottom"].set_color(INK)

@@ -1,0 +1,42 @@
+"""All figures of a study, in the order in which the page shows them."""
+
+from __future__ import annotations
+
+import re
+
+from engine.report.canvas import Drawing, house_style
+from engine.report.cohort_figures import draw_curves, draw_overlap
+from engine.report.study_figures import draw_kappa, draw_quality
+from engine.report.subject_figures import draw_grokking, draw_spectrum
+from engine.report.wording import Record, cohort_label
+
+
+def figure_name(kind: str, number: int, cohort: Record) -> str:
+    """Return the stem of a cohort's figure: `overlap-1-topk-1024-k32`; the number keeps stems apart."""
+    title = re.sub(r"[^a-z0-9.]+", "-", str(cohort["title"]).lower()).strip("-")
+    return f"{kind}-{number + 1}-{title}"
+
+
+def draw_figures(summary: Record, material: Record) -> list[Drawing]:
+    """Draw every figure for which there are numbers.
+
+    Args:
+        summary: the summary of the study.
+        material: curves of the subject and of the cohorts, in the summary's order, and the spectrum.
+    """
+    drawings: list[Drawing | None] = []
+    with house_style():
+        for number, cohort in enumerate(summary["cohorts"]):
+            name, label = figure_name("overlap", number, cohort), cohort_label(summary, cohort)
+            drawings.append(draw_overlap(cohort, name, label))
+        drawings.append(draw_kappa(summary))
+        drawings.append(draw_quality(summary))
+        subject = summary["subject"]
+        drawings.append(draw_grokking(subject, material["subject_curves"]))
+        drawings.append(draw_spectrum(material["spectrum"]))
+        for number, (cohort, traced) in enumerate(
+            zip(summary["cohorts"], material["cohorts"], strict=True)
+        ):
+            name, label = figure_name("curves", number, cohort), cohort_label(summary, cohort)
+            drawings.append(draw_curves(cohort, traced["curves"], name, label))
+    return [drawing for drawing in drawings if drawing is not None]

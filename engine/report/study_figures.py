@@ -1,0 +1,215 @@
+"""Figures across cohorts: κ of every metric, and stability against quality."""
+
+from __future__ import annotations
+
+from matplotlib.axes import Axes
+from matplotlib.ticker import FuncFormatter
+
+from engine.report.canvas import (
+    FAINT,
+    INK,
+    MARKERS,
+    PALETTE,
+    PAPER,
+    Drawing,
+    new_figure,
+    rule,
+)
+from engine.report.wording import (
+    Record,
+    cohort_label,
+    fraction,
+    headline,
+    kappa_text,
+    metric_title,
+    quantity,
+    short_null,
+)
+
+LINE_INCHES = 0.27
+SHOWN_BELOW = -0.5
+"""κ far below zero says that its null is wrong for the data; the axis ends here and an arrow says so."""
+
+
+def draw_kappa(summary: Record) -> Drawing | None:
+    """Draw κ with its interval for every cohort and metric, all and live features; None if none exists."""
+    lines = _forest_lines(summary)
+    if not any(cell["kappa"] is not None for *_, cells in lines for cell in cells.values()):
+        return None
+    count = len(lines) + len(summary["cohorts"])
+    figure = new_figure(6.8, 0.95 + LINE_INCHES * count)
+    axes = figure.subplots()
+    y, ticks, names = 0.0, [], []
+    previous = None
+    for cohort, metric, cells in lines:
+        if cohort is not previous:
+            axes.text(
+                0.0,
+                y,
+                cohort_label(summary, cohort),
+                transform=axes.get_yaxis_transform(),
+                va="center",
+                fontweight="bold",
+            )
+            y, previous = y + 1, cohort
+        _draw_cells(axes, y, cells, is_headline=metric == cohort["headline"]["metric"])
+        ticks.append(y)
+        names.append(metric_title(metric))
+        y += 1
+    axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
+    axes.set_ylim(y - 0.4, -0.6)
+    axes.set_yticks(ticks, names)
+    low = min(0.0, *(_lowest(cells) for *_, cells in lines))
+    axes.set_xlim(max(SHOWN_BELOW, low) - 0.06, 1.02)
+    axes.set_xlabel("κ: 0 is chance, 1 is the same features in every seed")
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 1)))
+    axes.spines["left"].set_visible(False)
+    rule(axes, "x")
+    axes.tick_params(axis="y", length=0)
+    _forest_legend(axes)
+    return Drawing("kappa", figure, FOREST_COLUMNS, _forest_rows(summary))
+
+
+FOREST_COLUMNS = (
+    "cohort",
+    "hook",
+    "metric",
+    "subset",
+    "observed",
+    "null",
+    "null_name",
+    "kappa",
+    "ci_low",
+    "ci_high",
+    "verdict",
+)
+
+
+def _forest_lines(summary: Record) -> list[tuple[Record, str, dict[str, Record]]]:
+    return [
+        (cohort, metric, {subset: cell for subset, cell in cells.items() if cell is not None})
+        for cohort in summary["cohorts"]
+        for metric, cells in cohort["stability"].items()
+    ]
+
+
+def _forest_rows(summary: Record) -> list[list[object]]:
+    return [
+        [
+            cohort["title"],
+            cohort["hook"],
+            metric,
+            subset,
+            *(cell[name] for name in FOREST_COLUMNS[4:]),
+        ]
+        for cohort, metric, cells in _forest_lines(summary)
+        for subset, cell in cells.items()
+    ]
+
+
+def _lowest(cells: dict[str, Record]) -> float:
+    bounds = [cell[name] for cell in cells.values() for name in ("kappa", "ci_low")]
+    return min((bound for bound in bounds if bound is not None), default=0.0)
+
+
+def _draw_cells(axes: Axes, y: float, cells: dict[str, Record], is_headline: bool) -> None:
+    """Draw live features filled and all features hollow, a little apart; then κ in figures."""
+    for subset, cell in cells.items():
+        live = subset == "live"
+        if cell["kappa"] is None:
+            continue
+        colour, place = (PALETTE[0], y - 0.12) if live else (FAINT, y + 0.2)
+        if cell["ci_low"] is not None and cell["ci_high"] is not None:
+            axes.plot([cell["ci_low"], cell["ci_high"]], [place] * 2, color=colour, linewidth=1.2)
+        face = colour if live else PAPER
+        size = 5.0 if live else 3.6
+        axes.plot(cell["kappa"], place, "o", color=colour, markerfacecolor=face, markersize=size)
+    shown = cells.get("live") or cells.get("all")
+    if shown:
+        axes.annotate(
+            f"{kappa_text(shown)}  {short_null(shown['null_name'])}",
+            (1.0, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(8, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=7.5,
+            color=INK if is_headline else FAINT,
+            annotation_clip=False,
+            fontweight="bold" if is_headline else "normal",
+        )
+
+
+def _forest_legend(axes: Axes) -> None:
+    axes.plot([], [], "o-", color=PALETTE[0], markersize=5, linewidth=1.2, label="live features")
+    hollow = axes.plot(
+        [], [], "o-", color=FAINT, markersize=3.6, linewidth=1.2, label="all features"
+    )
+    hollow[0].set_markerfacecolor(PAPER)
+    axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), ncols=2, borderaxespad=0.2)
+
+
+def draw_quality(summary: Record) -> Drawing | None:
+    """Draw κ against explained variance and L0, one point a cohort; None below two cohorts."""
+    columns = (
+        "cohort",
+        "hook",
+        "explained_variance",
+        "ev_sd",
+        "l0",
+        "l0_sd",
+        "kappa",
+        "ci_low",
+        "ci_high",
+    )
+    rows = [_quality_row(cohort) for cohort in summary["cohorts"]]
+    if len(rows) < 2 or not any(row[6] is not None for row in rows):
+        return None
+    figure = new_figure(6.6, 2.9 + 0.16 * len(rows))
+    panels = figure.subplots(1, 2, sharey=True)
+    for axes, x, title in zip(panels, (2, 4), ("explained variance", "L0"), strict=True):
+        for number, (cohort, row) in enumerate(zip(summary["cohorts"], rows, strict=True)):
+            _draw_point(axes, number, row, x, cohort_label(summary, cohort))
+        axes.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
+        axes.set_xlabel(title)
+        axes.margins(0.14)
+        rule(axes)
+        write = quantity if x == 4 else _short_fraction
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _, write=write: write(value)))
+        axes.locator_params(axis="x", nbins=5)
+    panels[0].set_ylabel("κ (0 is chance)")
+    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 2)))
+    handles, labels = panels[0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(handles)))
+    return Drawing("quality", figure, columns, rows)
+
+
+def _short_fraction(value: float) -> str:
+    return fraction(round(value, 6), 4).rstrip("0").rstrip(".") or "0"
+
+
+def _quality_row(cohort: Record) -> tuple[object, ...]:
+    cell = headline(cohort)
+    quality = [cohort["quality"].get(name) or {} for name in ("explained_variance", "l0")]
+    spreads = [value.get(name) for value in quality for name in ("mean", "sd")]
+    return (
+        cohort["title"],
+        cohort["hook"],
+        *spreads,
+        cell["kappa"],
+        cell["ci_low"],
+        cell["ci_high"],
+    )
+
+
+def _draw_point(axes: Axes, number: int, row: tuple[object, ...], x: int, label: str) -> None:
+    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    at, sd, kappa, low, high = row[x], row[x + 1], row[6], row[7], row[8]
+    if not isinstance(at, (int, float)) or not isinstance(kappa, (int, float)):
+        return
+    if isinstance(low, (int, float)) and isinstance(high, (int, float)):
+        axes.plot([at, at], [low, high], color=colour, linewidth=1.2)
+    if isinstance(sd, (int, float)):
+        axes.plot([at - sd, at + sd], [kappa, kappa], color=colour, linewidth=1.2)
+    axes.plot(at, kappa, marker, color=colour, markersize=6, linestyle="none", label=label)

@@ -1,0 +1,209 @@
+"""Numbers and verdicts in words: the same on the terminal, in figures and on the page."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+Record = dict[str, Any]
+
+MISSING = "–"
+"""Stands for a number that could not be measured."""
+
+METRICS = {
+    "mean_max_cos": "mean max cosine",
+    "matched_mcc": "matched cosine (MCC)",
+    "shared_fraction": "shared fraction",
+}
+NULLS = {
+    "N0": "random directions",
+    "N1": "directions drawn from the activations' covariance",
+    "N2": "directions drawn from the decoders' covariance",
+    "N3": "the same SAEs retrained on Gaussian data of the same mean and covariance",
+    "N4": "SAEs of an untrained model",
+    "N6": "every true plane turned by a random angle",
+}
+SIMILARITY = {
+    "chance": "no more alike than chance",
+    "weak": "only a little more alike than chance",
+    "moderate": "more alike than chance, but far from the same",
+    "strong": "much more alike than chance",
+}
+SOURCES = {"neurons": "neurons", "pca": "PCA", "random": "random"}
+
+
+def fraction(value: float | None, digits: int = 2) -> str:
+    """Return a number bounded by one as statisticians print it: `.43`, `−.01`, `1.00`."""
+    if value is None:
+        return MISSING
+    text = f"{abs(value):.{digits}f}"
+    sign = "−" if value < 0 and float(text) else ""
+    return sign + (text[1:] if text.startswith("0.") else text)
+
+
+def percent(value: float | None, digits: int = 0) -> str:
+    """Return a share as `36 %`."""
+    return MISSING if value is None else f"{100 * value:.{digits}f} %"
+
+
+def quantity(value: float | None) -> str:
+    """Return an unbounded number with three digits or, from 100 up, as a whole one: `31.9`, `12,769`."""
+    if value is None:
+        return MISSING
+    sign, size = ("−" if value < 0 else ""), abs(value)
+    if isinstance(value, int) or size >= 100:
+        return f"{sign}{size:,.0f}"
+    if 0 < size < 0.001:
+        return f"{sign}{size:.2g}"
+    return f"{sign}{size:.1f}" if size >= 10 else f"{sign}{size:.3g}"
+
+
+def spread(value: Record | None, digits: int = 2) -> str:
+    """Return `mean ± sd` of a bounded quantity; without a spread the mean alone."""
+    if value is None or value.get("mean") is None:
+        return MISSING
+    mean, sd = fraction(value["mean"], digits), value.get("sd")
+    return mean if sd is None else f"{mean} ± {fraction(sd, digits)}"
+
+
+def interval(cell: Record, joint: str = ", ") -> str:
+    """Return the confidence interval of κ as `[−.03, .02]`; empty where there is none."""
+    if cell.get("ci_low") is None or cell.get("ci_high") is None:
+        return ""
+    return f"[{fraction(cell['ci_low'])}{joint}{fraction(cell['ci_high'])}]"
+
+
+def kappa_text(cell: Record) -> str:
+    """Return κ with its interval: `.12 [.03, .21]`."""
+    return " ".join(part for part in (fraction(cell.get("kappa")), interval(cell)) if part)
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration for people: `4.2 s`, `1:23`, `2:05:10`."""
+    if seconds is None:
+        return MISSING
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def size(count: int | float | None) -> str:
+    """Return bytes for people: `640 MB`, `1.2 GB` (powers of ten)."""
+    if count is None:
+        return MISSING
+    for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
+        if count >= scale:
+            amount = count / scale
+            return f"{amount:.1f} {unit}" if amount < 10 else f"{amount:.0f} {unit}"
+    return f"{count:.0f} B"
+
+
+def plural(count: int, noun: str) -> str:
+    """Return `1 seed`, `5 seeds`."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+
+
+def short_null(name: str | None) -> str:
+    """Return the code of a null (`N3` of `N3 surrogate`), or its name if it has none."""
+    if not name:
+        return MISSING
+    code = re.match(r"N\d+", name)
+    return code.group() if code else name
+
+
+def explain_null(name: str | None) -> str:
+    """Return `N3: the same SAEs retrained on …`, or the bare name of a null without a code."""
+    code = short_null(name)
+    return f"{code}: {NULLS[code]}" if code in NULLS else code
+
+
+def metric_title(metric: str) -> str:
+    """Return the name of a metric for people: `shared fraction (cos ≥ .7)`."""
+    name, _, tau = metric.rpartition("_")
+    if name == "shared_fraction":
+        return f"{METRICS[name]} (cos ≥ {fraction(float(tau), 1)})"
+    return METRICS.get(metric, metric)
+
+
+def headline(cohort: Record) -> Record:
+    """Return the stability cell on which the verdict of a cohort rests."""
+    where = cohort["headline"]
+    cell: Record = cohort["stability"][where["metric"]][where["subset"]]
+    return cell
+
+
+def several_hooks(summary: Record) -> bool:
+    """Return whether the cohorts read more than one hook, so that titles alone do not tell them apart."""
+    return len({cohort["hook"] for cohort in summary["cohorts"]}) > 1
+
+
+def cohort_label(summary: Record, cohort: Record) -> str:
+    """Return the title of a cohort, with its hook where the study has several."""
+    title = str(cohort["title"])
+    return f"{title} · {cohort['hook']}" if several_hooks(summary) else title
+
+
+def verdict_sentence(cohort: Record) -> str:
+    """Return the verdict on a cohort as one sentence in plain words."""
+    cell, seeds = headline(cohort), plural(len(cohort["seeds"]), "seed")
+    numbers = f"κ {fraction(cell['kappa'])}"
+    if cell.get("ci_low") is not None and cell.get("ci_high") is not None:
+        numbers += f", 95 % CI {fraction(cell['ci_low'])} to {fraction(cell['ci_high'])}"
+    if cell.get("null_name"):
+        numbers += f", against {short_null(cell['null_name'])}"
+    said = SIMILARITY.get(cohort["verdict"])
+    if said:
+        return f"The features of {seeds} are {said} ({numbers})."
+    reason = str(cell.get("reason") or "no interval").rstrip(".")
+    return f"Whether the features of {seeds} are alike beyond chance is open: {reason} ({numbers})."
+
+
+def failed_gates(summary: Record) -> list[Record]:
+    """Return the gates that do not hold, in order."""
+    gates = summary["subject"].get("gates") or {}
+    return [gate for gate in gates.get("gates", ()) if not gate["passed"]]
+
+
+def gates_mark(summary: Record) -> str:
+    """Return the mark that every table carries when the study went on after failed gates, else ``''``."""
+    gates = summary["subject"].get("gates") or {"passed": True}
+    if gates["passed"]:
+        return ""
+    names = ", ".join(str(gate["name"]) for gate in failed_gates(summary))
+    return f"gates failed: {names}" if names else "gates failed"
+
+
+def step_range(bounds: list[float | None] | None) -> str:
+    """Return when a threshold was crossed: `at steps 400–500`, `by step 500`, `never`.
+
+    The bounds are the last measurement before the crossing and the first after it.
+    """
+    low, high = bounds or (None, None)
+    if high is None:
+        return "never"
+    return f"by step {high:,}" if low is None else f"at steps {low:,}–{high:,}"
+
+
+def describe_subject(summary: Record) -> str:
+    """Return what the SAEs were trained on, in a few words."""
+    subject = summary["subject"]
+    settings = summary["provenance"].get("settings", {}).get("subject", {})
+    if subject["kind"] == "modular":
+        task = {"add": "a + b", "subtract": "a − b", "multiply": "a · b"}.get(
+            subject["task"], str(subject["task"])
+        )
+        return f"{subject['layers']}-layer transformer, ({task}) mod {subject['modulus']}"
+    words = (
+        [f"planted {settings['generator']} data"] if "generator" in settings else ["planted data"]
+    )
+    if "features" in settings and "d_in" in settings:
+        words.append(f"{settings['features']} features in {settings['d_in']} dimensions")
+    return ", ".join(words)
+
+
+def truth_measures(cohort: Record) -> list[str]:
+    """Return which measures of agreement with the ground truth a cohort has."""
+    truth = cohort.get("ground_truth") or {}
+    return [name for name in ("recall", "precision", "gt_mcc") if truth.get(name) is not None]

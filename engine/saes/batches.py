@@ -1,0 +1,106 @@
+"""The stream of batches of a cohort: split, normalisation, order.
+
+Shapes: S seeds, N activations, B inputs of a batch, D width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.study.sae import SaeTraining
+from engine.training import BatchOrder, stream
+
+CHUNK = 1024
+
+
+class Batches:
+    """Activations, centred and scaled, as training batches and as the held-out part.
+
+    `mean` and `scale` are measured on the training part: x ↦ (x − mean)·scale has mean 0 and mean
+    squared norm `spread`, which is d_in with `normalize`. The activations themselves stay as they are, so they may be
+    larger than memory (a mapped file) and of any float type.
+    """
+
+    def __init__(
+        self,
+        activations_ND: Tensor,
+        training: SaeTraining,
+        *,
+        seeds: Sequence[int],
+        vary_order: bool,
+        device: torch.device,
+    ) -> None:
+        """Split and measure.
+
+        Raises:
+            InputError: not a matrix, too few rows, not finite, or all rows equal.
+        """
+        if activations_ND.ndim != 2 or not activations_ND.is_floating_point():
+            shape = list(activations_ND.shape)
+            raise InputError(
+                "activations", f"{shape} {activations_ND.dtype}", "floats [inputs, width]"
+            )
+        self.activations_ND, self.device = activations_ND, device
+        self.inputs, self.width = activations_ND.shape
+        held = max(1, round(self.inputs * training.held_out))
+        if self.inputs - held < 2:
+            raise InputError(
+                "activations", f"{self.inputs} rows", "at least 2 beside the held-out part"
+            )
+        shuffled = torch.randperm(
+            self.inputs, generator=stream("held-out split", training.split_seed)
+        )
+        self.held_out, self.train = shuffled[:held], shuffled[held:]
+        self.mean_D, spread = self._measure()
+        self.scale = math.sqrt(self.width / spread) if training.normalize else 1.0
+        self.spread = spread * self.scale**2
+        self.batch_size = min(training.batch_size, len(self.train))
+        self.steps = math.ceil(training.epochs * len(self.train) / self.batch_size)
+        self._orders = _orders(len(self.train), training, seeds if vary_order else ())
+        self._seeds = len(seeds)
+
+    def _measure(self) -> tuple[Tensor, float]:
+        total_D = torch.zeros(self.width, dtype=torch.float64)
+        for rows in self.train.split(CHUNK):
+            total_D += self.activations_ND[rows].cpu().double().sum(0)
+        mean_D = total_D / len(self.train)
+        squares = 0.0
+        for rows in self.train.split(CHUNK):
+            squares += float((self.activations_ND[rows].cpu().double() - mean_D).square().sum())
+        spread = squares / len(self.train)
+        if not math.isfinite(spread):
+            raise InputError("activations", "a value is not finite", "finite numbers")
+        if spread <= 1e-12 * float(mean_D.square().sum()):
+            raise InputError("activations", "all rows are equal", "activations that vary")
+        return mean_D.float().to(self.device), spread
+
+    def take(self, rows: Tensor) -> Tensor:
+        """Return these activations [..., D], centred and scaled, float32, on the device."""
+        picked = self.activations_ND[rows.view(-1).to(self.activations_ND.device)]
+        centred = picked.to(self.device, torch.float32) - self.mean_D
+        return centred.mul_(self.scale).view(*rows.shape, self.width)
+
+    def batch(self, step: int) -> Tensor:
+        """Return the batch of a step, [S, B, D]; one array seen S times where seeds share the order."""
+        if len(self._orders) == 1:
+            shared_BD = self.take(self.train[self._orders[0].batch(step)])
+            return shared_BD.expand(self._seeds, -1, -1)
+        return self.take(torch.stack([self.train[order.batch(step)] for order in self._orders]))
+
+    def chunks(self, rows: Tensor) -> Iterator[Tensor]:
+        """Yield these activations in order, [S, ≤1024, D] each, centred and scaled."""
+        for part in rows.split(CHUNK):
+            yield self.take(part).expand(self._seeds, -1, -1)
+
+
+def _orders(n: int, training: SaeTraining, seeds: Sequence[int]) -> list[BatchOrder]:
+    shared = training.data_order_seed
+    if not seeds:
+        return [BatchOrder(n, training.batch_size, shared)]
+    own = [int(torch.randint(2**31 - 1, (), generator=stream("order", shared, s))) for s in seeds]
+    return [BatchOrder(n, training.batch_size, seed) for seed in own]

@@ -1,0 +1,204 @@
+"""Stage `subject`: make what SAEs are trained on, and check that it is what it is taken for."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from engine.metrics import fourier
+from engine.metrics.gates import (
+    ACCURACY,
+    EXCLUDED_SHARE,
+    RESTRICTED_SHARE,
+    Evaluation,
+    Gate,
+    GateReport,
+    first_crossing,
+    fourier_gate,
+    grokking_gate,
+    leakage_gate,
+    losses_gate,
+)
+from engine.stages.context import Context, Result
+from engine.study.subject import Modular, Planted
+from engine.subjects.arithmetic import Problem
+from engine.subjects.modular import Grokking
+from engine.subjects.planted import make_planted, save_planted
+from engine.subjects.transformer import Bridge, embedding, logits, save_weights, token_embedding
+from engine.training import train
+
+WEIGHTS = "transformer.safetensors"
+
+
+def run(context: Context) -> Result:
+    """Train the transformer of a `modular` subject, or make the data of a `planted` one.
+
+    Raises:
+        GateFailed: the answer can be read off the tokens (G0); nothing was trained. With `gates: warn`
+            training goes on and the failure stays in the result.
+    """
+    if context.config["kind"] == "planted":
+        return _plant(context)
+    return _grok(context)
+
+
+def _plant(context: Context) -> Result:
+    config = Planted.model_validate(context.config, strict=False)
+    data = make_planted(config)
+    save_planted(context.run.begin_artifacts(), data)
+    return {
+        "kind": "planted",
+        "generator": config.generator,
+        "samples": config.samples,
+        "d_in": config.d_in,
+        "features": len(data.features),
+        "l0": data.l0(),
+        "digests": data.digests(),
+    }
+
+
+def _grok(context: Context) -> Result:
+    config = Modular.model_validate(context.config, strict=False)
+    p, device = config.modulus, context.device
+    structure = Structure(config, device)
+    task = Grokking(
+        config, progress=structure.measure, confirmed=structure.confirmed, device=device
+    )
+    structure.train_PP = train_mask(task.problem)
+    before = check_leakage(config, task.problem, task.model)
+    if context.policy.get("gates") == "enforce":
+        GateReport((before,)).require()
+    training = config.training
+    steps = train(
+        task,
+        context.run,
+        steps=training.steps,
+        measure_every=training.measure_every,
+        checkpoint_every=training.checkpoint_every,
+        stop=context.stop,
+    )
+    report = check(config, task, budget=training.steps)
+    save_weights(task.model, context.run.begin_artifacts() / WEIGHTS)
+    grid_PPP, W_E_PD = task.grid().cpu(), embedding(task.model, p).cpu()
+    keys = fourier.key_frequencies(grid_PPP, task=config.task)
+    last = task.rows[-1]
+    return {
+        "kind": "modular",
+        "modulus": p,
+        "task": config.task,
+        "tokens": config.tokens,
+        "position": config.position,
+        "layers": config.transformer.layers,
+        "steps": steps,
+        "gates": report.to_json(),
+        **{name: value for name, value in last.items() if name.endswith(("_accuracy", "_loss"))},
+        "key_frequencies": list(keys.ks[: fourier.MAX_KEYS]),
+        "fve": fourier.fve(grid_PPP, keys.ks[: fourier.MAX_KEYS], config.task),
+        "embedding_gini": last["embedding_gini"],
+        "grokked": _crossings(evaluations(task.rows)),
+        "spectrum": _spectrum(grid_PPP, W_E_PD, config, keys.ks[: fourier.MAX_KEYS]),
+    }
+
+
+class Structure:
+    """Measures Fourier structure for the curves and tells when the gates hold."""
+
+    def __init__(self, config: Modular, device: str) -> None:
+        self._config, self._device = config, device
+        self.train_PP: Tensor | None = None
+
+    def measure(self, grid_PPP: Tensor, W_E_PD: Tensor) -> Mapping[str, float]:
+        """Return restricted and excluded loss, key frequencies, Gini (`engine.metrics.fourier.progress`)."""
+        assert self.train_PP is not None, "the split is set before training starts"
+        answers = grid_PPP[..., : self._config.modulus].cpu()
+        return fourier.progress(answers, W_E_PD.cpu(), self.train_PP, task=self._config.task)
+
+    def confirmed(self, rows: Sequence[Mapping[str, float]]) -> bool:
+        """Return whether what G1, G2 and G3 ask for holds in the newest row."""
+        history, last = evaluations(rows), rows[-1]
+        t1 = first_crossing(history, "train_accuracy", ACCURACY).high
+        t2 = first_crossing(history, "test_accuracy", ACCURACY).high
+        uniform = math.log(self._config.modulus)
+        return (
+            t2 >= 2 * t1
+            and math.isfinite(t2)
+            and min(last["train_accuracy"], last["test_accuracy"]) >= ACCURACY
+            and 1 <= last["key_count"] <= fourier.MAX_KEYS
+            and last["restricted_test_loss"] <= RESTRICTED_SHARE * uniform
+            and last["excluded_loss"] >= EXCLUDED_SHARE * uniform
+        )
+
+
+def train_mask(problem: Problem) -> Tensor:
+    """Return which pairs are trained on, bool [p, p]."""
+    mask_N = torch.zeros(problem.modulus**2, dtype=torch.bool)
+    mask_N[problem.split.train] = True
+    return mask_N.view(problem.modulus, problem.modulus)
+
+
+def evaluations(rows: Sequence[Mapping[str, float]]) -> list[Evaluation]:
+    """Return the accuracies of a training's rows."""
+    return [Evaluation(int(r["step"]), r["train_accuracy"], r["test_accuracy"]) for r in rows]
+
+
+def check_leakage(
+    config: Modular,
+    problem: Problem,
+    model: Bridge,
+    history: Sequence[Evaluation] = (),
+    budget: int = 0,
+) -> Gate:
+    """Return gate G0; without a history it says what can be said before training."""
+    at = problem.read_index
+    return leakage_gate(
+        problem.tokens_NT,
+        at,
+        problem.answers_N,
+        lambda tokens_NT: logits(model, tokens_NT, at),
+        token_embedding(model),
+        p=config.modulus,
+        history=history,
+        budget=budget,
+    )
+
+
+def check(config: Modular, task: Grokking, budget: int) -> GateReport:
+    """Return gates G0 to G3 of a trained transformer, on its final weights."""
+    history, split = evaluations(task.rows), task.problem.split
+    grid_PPP = task.grid()[..., : config.modulus].cpu()
+    W_E_PD = embedding(task.model, config.modulus).cpu()
+    return GateReport(
+        (
+            check_leakage(config, task.problem, task.model, history, budget),
+            grokking_gate(history, split.train, split.test),
+            fourier_gate(grid_PPP, W_E_PD, config.task),
+            losses_gate(grid_PPP, train_mask(task.problem), task=config.task),
+        )
+    )
+
+
+def _crossings(history: Sequence[Evaluation]) -> dict[str, list[float | None]]:
+    """Return between which evaluations train and test accuracy reached .99; null is never."""
+    found = {}
+    for name in ("train", "test"):
+        interval = first_crossing(history, f"{name}_accuracy", ACCURACY)
+        found[name] = [interval.low, interval.high if math.isfinite(interval.high) else None]
+    return found
+
+
+def _spectrum(
+    grid_PPP: Tensor, W_E_PD: Tensor, config: Modular, keys: Sequence[int]
+) -> dict[str, Any]:
+    """Return the share of each frequency in the logits' variance and in the embedding's power."""
+    count = len(fourier.frequency_coefficients(grid_PPP, config.task))
+    power = fourier.embedding_spectrum(W_E_PD, config.task)
+    return {
+        "frequencies": list(range(1, count + 1)),
+        "logits": [fourier.fve(grid_PPP, [k], config.task) for k in range(1, count + 1)],
+        "embedding": (power / power.sum()).tolist(),
+        "keys": list(keys),
+    }

@@ -1,0 +1,123 @@
+"""The command line is a contract: names, `--json` shapes, exit codes, one-line errors."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine import cli
+
+COMMANDS = {"run", "plan", "report", "studies", "profiles", "doctor", "schema"}
+OPTIONS = {
+    "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
+    "plan": {"--profile", "--runs", "--set", "--json"},
+    "report": {"--runs", "--json"},
+    "studies": {"--runs", "--json"},
+    "profiles": {"--json"},
+    "doctor": {"--runs", "--json"},
+    "schema": set(),
+}
+
+
+@pytest.fixture(autouse=True)
+def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("HUSAI_RUNS", raising=False)
+    monkeypatch.setenv("COLUMNS", "100")
+
+
+Capture = pytest.CaptureFixture[str]
+
+
+def answer(capsys: Capture, *arguments: str) -> Any:
+    """Run a command that must succeed and return the one JSON object it prints."""
+    assert cli.main(list(arguments)) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_the_commands_and_their_options_are_frozen(capsys: Capture) -> None:
+    assert cli.main(["--help"]) == 0
+    listed = capsys.readouterr().out
+    assert all(f"  {name} " in listed for name in COMMANDS)
+    names = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    assert names == COMMANDS
+    for name, options in OPTIONS.items():
+        assert cli.main([name, "--help"]) == 0
+        text = capsys.readouterr().out
+        assert {word for word in text.replace(",", " ").split() if word.startswith("--")} == {*options, "--help"}
+
+
+def test_studies_lists_the_presets(capsys: Capture) -> None:
+    rows = answer(capsys, "studies", "--json")["studies"]
+    assert {"topk-vs-relu", "seeds-two-layer", "smoke"} <= {row["name"] for row in rows}
+    assert set(rows[0]) == {"name", "description", "source", "saes", "report"}
+    assert next(row for row in rows if row["name"] == "topk-vs-relu")["saes"] == 10
+
+
+def test_profiles_say_what_fits(capsys: Capture) -> None:
+    rows = answer(capsys, "profiles", "--json")["profiles"]
+    assert [row["name"] for row in rows] == ["auto", "cpu", "cuda", "mps"]
+    assert set(rows[0]) == {"name", "description", "fits", "reason", "device", "slots", "threads"}
+    assert all(row["fits"] or row["reason"] for row in rows)
+
+
+def test_plan_shows_jobs_and_forecast(capsys: Capture) -> None:
+    plan = answer(capsys, "plan", "topk-vs-relu", "--json")
+    assert set(plan) == {"study", "profile", "device", "jobs", "forecast"}
+    assert set(plan["jobs"][0]) == {"name", "kind", "key", "directory", "cached", "slots", "threads"}
+    assert set(plan["forecast"]) == {"seconds", "memory_bytes", "disk_bytes", "basis"}
+    assert len(plan["jobs"]) == 9
+    assert not Path("runs").exists(), "planning writes nothing"
+
+
+def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
+    schema = answer(capsys, "schema")
+    assert "saes" in schema["properties"]
+    assert schema["$defs"]["TopK"]["properties"]["k"]["description"]
+
+
+ERRORS = {
+    "no such study": (["plan", "nothing"], 2, "nothing: no such study"),
+    "unknown key": (["plan", "smoke", "--set", "sedes=[1]"], 2, "smoke.yaml: sedes: unknown key: did you mean 'seeds'?"),
+    "k above d_sae": (["plan", "topk-vs-relu", "--set", "saes.0.k=4096"], 2, "saes.0.k: 4096 is above d_sae 1024"),
+    "not prime": (["run", "topk-vs-relu", "--set", "subject.modulus=100"], 2, "subject.modulus: 100 is not prime"),
+    "no profile": (["plan", "smoke", "--profile", "tpu"], 2, "--profile tpu: no such profile"),
+    "no device": (["run", "smoke", "--profile", "mps"], 3, "profile mps: no mps device"),
+    "no report": (["report", "smoke"], 2, "no such study here"),
+    "unknown option": (["plan", "smoke", "--fast"], 2, "--fast"),
+    "unknown command": (["fly"], 2, "fly"),
+    "missing argument": (["plan"], 2, "STUDY"),
+    "runs is a file": (["run", "smoke", "--runs", "file"], 3, "--runs file"),
+}
+
+
+@pytest.mark.parametrize("case", sorted(ERRORS))
+def test_bad_input_ends_with_its_code_and_one_line(case: str, capsys: Capture) -> None:
+    if case == "no device" and sys.platform == "darwin":
+        pytest.skip("this machine has mps")
+    Path("file").write_text("")
+    arguments, code, text = ERRORS[case]
+    assert cli.main(arguments) == code
+    said = capsys.readouterr()
+    assert said.out == ""
+    lines = [line for line in said.err.splitlines() if line.startswith("husai-engine:")]
+    assert len(lines) == 1
+    assert text in lines[0]
+    assert "Traceback" not in said.err
+
+
+def test_debug_shows_where(capsys: Capture) -> None:
+    assert cli.main(["plan", "nothing", "--debug"]) == 2
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
+    command = f"{sys.executable} -m engine schema | head -c 10"
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.stderr == ""

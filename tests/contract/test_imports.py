@@ -1,0 +1,57 @@
+"""The app and every reading command start without torch: asked of a fresh interpreter."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HEAVY = ("torch", "transformer_lens", "matplotlib", "scipy", "tensorboard", "textual")
+
+PROBE = """
+import sys
+{code}
+print(*sorted({heavy!r} & set(sys.modules)))
+"""
+
+
+def loaded_by(code: str, tmp_path: Path) -> list[str]:
+    """Return the heavy packages that a fresh interpreter holds after running code."""
+    text = PROBE.format(code=code, heavy=set(HEAVY))
+    done = subprocess.run(
+        [sys.executable, "-c", text], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()[-1].split()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["studies"],
+        ["studies", "--json"],
+        ["profiles"],
+        ["plan", "smoke"],
+        ["plan", "topk-vs-relu", "--json"],
+        ["schema"],
+        ["report", "smoke"],
+        ["run", "no-such-study"],
+        ["doctor"],
+        ["--help"],
+    ],
+    ids=" ".join,
+)
+def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: Path) -> None:
+    code = f"from engine import cli; cli.main({arguments!r})"
+    assert loaded_by(code, tmp_path) == []
+
+
+@pytest.mark.parametrize("module", ["engine.client", "engine.study.spec", "engine.jobs.foreground", "husai_tui"])
+def test_a_front_ends_module_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
+    assert loaded_by(f"import {module}", tmp_path) == []
+
+
+def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:
+    assert loaded_by("import scipy", tmp_path) == ["scipy"]
