@@ -14,11 +14,12 @@ from typing import Any
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, ScalarFormatter
 
 from engine.disk.atomic import write_bytes
 
-INK, FAINT, GRID, PAPER = "#1b1f24", "#626b76", "#dde1e6", "#fffffe"
-"""Text, secondary text, lines, ground. The page maps them to its own colours, light and dark."""
+INK, FAINT, GRID, PAPER, PROBLEM = "#1b1f24", "#626b76", "#dde1e6", "#fffffe", "#b3261e"
+"""Text, secondary text, lines, ground, failure. The page maps them to its own colours, light and dark."""
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#b5579a", "#9a7b00", "#2f9bd0", "#7a5fb0")
 """Seven colours that the colour-blind tell apart (after Okabe & Ito 2008, darkened for thin lines)."""
 MARKERS = ("o", "s", "D", "^", "v", "P", "X")
@@ -82,9 +83,10 @@ class Drawing:
 @contextmanager
 def house_style() -> Iterator[None]:
     """Draw in our style whatever a matplotlibrc on this machine says."""
-    known: dict[Any, Any] = dict(matplotlib.rcParamsDefault)
+    known = matplotlib.rcParamsDefault
     defaults = {name: known[name] for name in known if not name.startswith("backend")}
-    with matplotlib.rc_context({**defaults, **STYLE}):
+    everything: Any = {**defaults, **STYLE}
+    with matplotlib.rc_context(everything):
         yield
 
 
@@ -97,6 +99,30 @@ def rule(axes: Axes, axis: str = "y") -> None:
     """Draw the thin lines that lead the eye from the ticks of one axis."""
     axes.grid(True, axis="x" if axis == "x" else "y")
     axes.tick_params(axis=axis, length=0)  # type: ignore[arg-type]
+
+
+class BoundedFormatter(ScalarFormatter):
+    """Labels ticks of quantities bounded by one as `.25`, all with as many digits as they need."""
+
+    def __init__(self) -> None:
+        super().__init__(useOffset=False)
+
+    def __call__(self, x: float, pos: int | None = None) -> str:
+        """Return the label of the tick at `x`."""
+        text = super().__call__(x, pos)
+        if abs(x) < 1e-12:
+            return "0"
+        return text.replace("0.", ".", 1) if text.lstrip("−").startswith("0.") else text
+
+
+def counted() -> FuncFormatter:
+    """Return the formatter of steps and counts: `1,500`."""
+    return FuncFormatter(lambda value, _: f"{value:,.0f}")
+
+
+def percentages() -> FuncFormatter:
+    """Return the formatter of shares: `12.5 %`."""
+    return FuncFormatter(lambda value, _: f"{100 * value:.4g} %".replace("-", "−"))
 
 
 def power_of_ten(value: float, _: object = None) -> str:

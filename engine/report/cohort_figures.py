@@ -8,15 +8,16 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap
-from matplotlib.ticker import FuncFormatter, PercentFormatter
 
 from engine.report.canvas import (
     FAINT,
-    INK,
     PALETTE,
     PAPER,
+    BoundedFormatter,
     Drawing,
+    counted,
     new_figure,
+    percentages,
     rule,
 )
 from engine.report.wording import (
@@ -56,7 +57,7 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
         return None
     count = len(seeds)
     side = min(6.5, max(2.2, 0.56 * count))
-    figure = new_figure(side + 1.7, side + 1.0)
+    figure = new_figure(max(4.4, side + 1.7), side + 1.0)
     axes = figure.subplots()
     shown = np.ma.masked_invalid(pairs)
     mesh = axes.pcolormesh(shown, cmap=BLUES, vmin=0.0, vmax=1.0, edgecolors=PAPER, linewidth=2)
@@ -75,7 +76,7 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     null = f"null {fraction(cell['null'], 3)} ({short_null(cell['null_name'])})"
     said = f"observed {fraction(cell['observed'], 3)}, {null}, κ {kappa_text(cell)}"
     figure.suptitle(label, x=0.02, ha="left")
-    axes.set_title(said, fontweight="normal", fontsize=8, loc="center")
+    axes.set_title(said, fontweight="normal", fontsize=8)
     rows = [
         (seeds[i], seeds[j], cell["pairs"][i][j])
         for i in range(count)
@@ -104,8 +105,10 @@ def draw_curves(cohort: Record, curves: Sequence[Record], name: str, label: str)
         axes.set(title=PANELS[measure])
         rule(axes)
         if measure == "dead_fraction":
-            axes.yaxis.set_major_formatter(PercentFormatter(1.0, symbol=" %"))
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+            axes.yaxis.set_major_formatter(percentages())
+        if measure == "explained_variance":
+            axes.yaxis.set_major_formatter(BoundedFormatter())
+        axes.xaxis.set_major_formatter(counted())
         rows += [
             (row["step"], measure, seed, value)
             for row in known
@@ -125,14 +128,18 @@ def _write_values(axes: Axes, pairs: np.ndarray) -> None:
         same = i == j
         text = "–" if np.isnan(value) else fraction(float(value), 3)
         # The two text colours of the cells are not the page's: cells look the same on any ground.
-        colour = FAINT if same or np.isnan(value) else ("#ffffff" if value > 0.5 else "#0a0a0a")
+        colour = FAINT if same or np.isnan(value) else ("#ffffff" if value > 0.62 else "#0a0a0a")
         axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=8)
 
 
 def _mark_null(bar: Colorbar, cell: Record) -> None:
     bar.outline.set_visible(False)
+    # matplotlib rasterises long colour bars; the page forbids images, and print wants vectors.
+    if bar.solids is not None:
+        bar.solids.set_rasterized(False)
+        bar.solids.set_edgecolor("face")
     bar.ax.tick_params(length=0)
-    bar.ax.yaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 1)))
+    bar.ax.yaxis.set_major_formatter(BoundedFormatter())
     if cell["null"] is None:
         return
     bar.ax.axhline(cell["null"], color=PALETTE[1], linewidth=2)
@@ -164,4 +171,3 @@ def _draw_band(axes: Axes, steps: Sequence[int], values: np.ndarray) -> None:
     medians = [float(np.median(row)) if row.size else np.nan for row in known]
     axes.plot(steps, medians, color=colour, linewidth=1.8)
     axes.margins(x=0.01)
-    axes.spines["bottom"].set_color(INK)

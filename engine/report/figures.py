@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from engine.report.canvas import Drawing, house_style
+from engine.report.canvas import PROBLEM, Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
 from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
-from engine.report.wording import Record, cohort_label
+from engine.report.wording import Record, cohort_label, gates_mark
 
 
 def figure_name(kind: str, number: int, cohort: Record) -> str:
@@ -39,4 +39,9 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
         ):
             name, label = figure_name("curves", number, cohort), cohort_label(summary, cohort)
             drawings.append(draw_curves(cohort, traced["curves"], name, label))
-    return [drawing for drawing in drawings if drawing is not None]
+        drawn = [drawing for drawing in drawings if drawing is not None]
+        mark = gates_mark(summary)
+        for drawing in drawn if mark else []:
+            style = {"color": PROBLEM, "fontsize": 7.5, "ha": "right", "x": 0.995}
+            drawing.figure.supxlabel(f"✗ {mark}", **style)
+    return drawn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter
 
 from engine.report.canvas import (
     FAINT,
@@ -11,6 +10,7 @@ from engine.report.canvas import (
     MARKERS,
     PALETTE,
     PAPER,
+    BoundedFormatter,
     Drawing,
     new_figure,
     rule,
@@ -18,11 +18,9 @@ from engine.report.canvas import (
 from engine.report.wording import (
     Record,
     cohort_label,
-    fraction,
     headline,
     kappa_text,
     metric_title,
-    quantity,
     short_null,
 )
 
@@ -50,6 +48,7 @@ def draw_kappa(summary: Record) -> Drawing | None:
                 transform=axes.get_yaxis_transform(),
                 va="center",
                 fontweight="bold",
+                bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2.5},
             )
             y, previous = y + 1, cohort
         _draw_cells(axes, y, cells, is_headline=metric == cohort["headline"]["metric"])
@@ -62,7 +61,7 @@ def draw_kappa(summary: Record) -> Drawing | None:
     low = min(0.0, *(_lowest(cells) for *_, cells in lines))
     axes.set_xlim(max(SHOWN_BELOW, low) - 0.06, 1.02)
     axes.set_xlabel("κ: 0 is chance, 1 is the same features in every seed")
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 1)))
+    axes.xaxis.set_major_formatter(BoundedFormatter())
     axes.spines["left"].set_visible(False)
     rule(axes, "x")
     axes.tick_params(axis="y", length=0)
@@ -174,19 +173,15 @@ def draw_quality(summary: Record) -> Drawing | None:
         axes.set_xlabel(title)
         axes.margins(0.14)
         rule(axes)
-        write = quantity if x == 4 else _short_fraction
-        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _, write=write: write(value)))
+        if x == 2:
+            axes.xaxis.set_major_formatter(BoundedFormatter())
         axes.locator_params(axis="x", nbins=5)
     panels[0].set_ylabel("κ (0 is chance)")
-    panels[0].yaxis.set_major_formatter(FuncFormatter(lambda value, _: fraction(value, 2)))
+    panels[0].yaxis.set_major_formatter(BoundedFormatter())
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
         figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(handles)))
     return Drawing("quality", figure, columns, rows)
-
-
-def _short_fraction(value: float) -> str:
-    return fraction(round(value, 6), 4).rstrip("0").rstrip(".") or "0"
 
 
 def _quality_row(cohort: Record) -> tuple[object, ...]:

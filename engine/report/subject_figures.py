@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, PercentFormatter
+from matplotlib.ticker import FuncFormatter, NullLocator
 
 from engine.report.canvas import (
     FAINT,
@@ -14,7 +14,9 @@ from engine.report.canvas import (
     INK,
     PALETTE,
     Drawing,
+    counted,
     new_figure,
+    percentages,
     power_of_ten,
     rule,
 )
@@ -37,16 +39,16 @@ def draw_grokking(subject: Record, rows: Sequence[Record]) -> Drawing | None:
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=(2, 3))
     _draw_lines(above, rows, "accuracy", ("train", "test"))
     above.set(title="Accuracy", ylim=(-0.03, 1.05))
-    above.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+    above.yaxis.set_major_formatter(percentages())
     _draw_lines(below, rows, "loss", tuple(LINES))
     below.set(title="Loss (cross-entropy)", xlabel="step", yscale="log")
     below.yaxis.set_major_formatter(FuncFormatter(power_of_ten))
-    below.yaxis.set_minor_formatter(FuncFormatter(lambda *_: ""))
-    below.xaxis.set_major_formatter(FuncFormatter(lambda step, _: f"{step:,.0f}"))
+    below.yaxis.set_minor_locator(NullLocator())
+    below.xaxis.set_major_formatter(counted())
     for axes in (above, below):
         rule(axes)
         axes.set_xlim(rows[0]["step"], rows[-1]["step"])
-        _mark_transitions(axes, subject.get("grokked") or {}, named=axes is above)
+        _mark_transitions(axes, subject.get("grokked") or {}, named=axes is below)
     below.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
     columns = tuple(dict.fromkeys(name for row in rows for name in row))
     table = [[row.get(name) for name in columns] for row in rows]
@@ -69,7 +71,7 @@ def draw_spectrum(spectrum: Record | None) -> Drawing | None:
         axes.bar(frequencies, [value or 0.0 for value in spectrum[name]], 0.75, color=colours)
         axes.set(title=title)
         axes.margins(x=0.01, y=0.16)
-        axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0, symbol=" %"))
+        axes.yaxis.set_major_formatter(percentages())
         rule(axes)
         _label_keys(axes, spectrum, name)
     panels[-1].set_xlabel("frequency k")
@@ -105,11 +107,10 @@ def _mark_transitions(axes: Axes, grokked: dict[str, Any], named: bool) -> None:
         if named:
             axes.annotate(
                 label,
-                (high, 1.0),
+                (high, 0.0),
                 xycoords=("data", "axes fraction"),
-                xytext=(0, 3),
+                xytext=(4, 5),
                 textcoords="offset points",
-                ha="center",
                 color=FAINT,
             )
 

@@ -1,7 +1,7 @@
 """SAEs of several seeds as stacked tensors: what each architecture computes and what it keeps true.
 
 Shapes: S seeds, B inputs, D width of the activations (d_in), F latents (d_sae), K latents kept.
-Encoder and decoder are both stored as rows [S, F, D]: row f of one seed reads, and writes, latent f.
+Encoder and decoder are stored as rows [S, F, D]: row f of a seed reads, and writes, latent f.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ class Architecture(ABC):
     """Stacked SAEs of one kind. A new kind says how it encodes and what its forward pass is."""
 
     def __init__(self, weights: Weights, sparse: bool | None = None) -> None:
-        """Wrap weights in place; `sparse` None uses the sparse kernels where the device has them."""
+        """Wrap weights in place; `sparse` None: the sparse kernels where the device has them."""
         self.weights = weights
         self.sparse = weights.W_dec.device.type in ("cpu", "cuda") if sparse is None else sparse
 
@@ -97,7 +97,7 @@ class Architecture(ABC):
 
     @torch.no_grad()
     def before_step(self) -> None:
-        """Take out of the decoder's gradient what is parallel to its rows: it would change norms only."""
+        """Take what is parallel to the rows out of the decoder's gradient: it moves norms only."""
         rows, grad = self.weights.W_dec, self.weights.W_dec.grad
         if grad is not None:
             grad.addcmul_(rows, torch.linalg.vecdot(grad, rows).unsqueeze(-1), value=-1.0)

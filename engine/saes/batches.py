@@ -22,8 +22,8 @@ class Batches:
     """Activations, centred and scaled, as training batches and as the held-out part.
 
     `mean` and `scale` are measured on the training part: x ↦ (x − mean)·scale has mean 0 and mean
-    squared norm `spread`, which is d_in with `normalize`. The activations themselves stay as they are, so they may be
-    larger than memory (a mapped file) and of any float type.
+    squared norm `spread`, which is d_in with `normalize`. The activations stay as they are, so they
+    may be larger than memory (a mapped file) and of any float type.
     """
 
     def __init__(
@@ -66,11 +66,11 @@ class Batches:
 
     def _measure(self) -> tuple[Tensor, float]:
         total_D = torch.zeros(self.width, dtype=torch.float64)
-        for rows in self.train.split(CHUNK):
+        for rows in torch.split(self.train, CHUNK):
             total_D += self.activations_ND[rows].cpu().double().sum(0)
         mean_D = total_D / len(self.train)
         squares = 0.0
-        for rows in self.train.split(CHUNK):
+        for rows in torch.split(self.train, CHUNK):
             squares += float((self.activations_ND[rows].cpu().double() - mean_D).square().sum())
         spread = squares / len(self.train)
         if not math.isfinite(spread):
@@ -86,7 +86,7 @@ class Batches:
         return centred.mul_(self.scale).view(*rows.shape, self.width)
 
     def batch(self, step: int) -> Tensor:
-        """Return the batch of a step, [S, B, D]; one array seen S times where seeds share the order."""
+        """Return the batch of a step, [S, B, D]; one array seen S times if seeds share it."""
         if len(self._orders) == 1:
             shared_BD = self.take(self.train[self._orders[0].batch(step)])
             return shared_BD.expand(self._seeds, -1, -1)
@@ -94,7 +94,7 @@ class Batches:
 
     def chunks(self, rows: Tensor) -> Iterator[Tensor]:
         """Yield these activations in order, [S, ≤1024, D] each, centred and scaled."""
-        for part in rows.split(CHUNK):
+        for part in torch.split(rows, CHUNK):
             yield self.take(part).expand(self._seeds, -1, -1)
 
 

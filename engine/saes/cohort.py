@@ -23,8 +23,8 @@ from engine.training import Scalars, learning_rate, optimizer_tensors, restore_o
 class Cohort:
     """What `engine.training.train` drives for SAEs: all seeds step together, each as if alone.
 
-    Seeds share nothing but the batches: their losses are summed, so the gradient of one does not see
-    the others, and Adam is elementwise.
+    Seeds share nothing but the batches: their losses are summed, so the gradient of one does not
+    see the others, and Adam is elementwise.
     """
 
     def __init__(
@@ -91,7 +91,7 @@ class Cohort:
         loss_S = error_S + done.penalty
         aux_S = self._auxk(x_SBD, done)
         self.optimizer.zero_grad()
-        # The coefficient is meant for errors in units of the data's variance; `loss` is not in them.
+        # The coefficient is meant for errors in units of the data's variance; `loss` is not.
         weight = self.coefficient * self.batches.spread
         torch.autograd.backward((loss_S + weight * aux_S).sum())
         self._descend(index)
@@ -136,6 +136,7 @@ class Cohort:
         Raises:
             Diverged: the loss of a seed was not finite at some step; seed and step are named.
         """
+        del done  # the values are of this moment
         self._check_finite()
         quality = measure_quality(self.saes, self.batches.chunks(self.batches.held_out[:CHUNK]))
         return {
@@ -199,5 +200,5 @@ class Cohort:
         return measure_quality(self.saes, self.batches.chunks(self.batches.held_out))
 
     def fires(self) -> tuple[Tensor, int]:
-        """Return on how many of all activations each latent fires, int64 [S, F], and how many there are."""
+        """Return on how many of all activations each latent fires, int64 [S, F], of how many."""
         return count_fires(self.saes, self.batches.chunks(torch.arange(self.batches.inputs)))

@@ -31,7 +31,7 @@ class DeadTracker:
         return self.since_SF >= self.after
 
     def possible(self) -> bool:
-        """Return whether any latent can be dead yet; asked so that no device has to be waited for."""
+        """Return whether any latent can be dead yet; asked to spare waiting for a device."""
         return self.seen >= self.after
 
 

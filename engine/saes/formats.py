@@ -1,8 +1,8 @@
 """Trained SAEs on disk, in raw units: a cohort as one file, a single SAE as another.
 
-Training runs on centred, scaled activations x' = (x − mean)·c. Rows of norm 1 stay rows of norm 1 if
-latents are measured in raw units, z = z'/c: then W_enc and W_dec are as trained, b_enc = b_enc'/c and
-b_dec = mean + b_dec'/c. Whoever loads an SAE needs no normalisation of his own.
+Training runs on centred, scaled activations x' = (x − mean)·c. Rows of norm 1 stay rows of
+norm 1 if latents are measured in raw units, z = z'/c: then W_enc and W_dec are as trained,
+b_enc = b_enc'/c and b_dec = mean + b_dec'/c. A loaded SAE needs no normalisation.
 
 Shapes: S seeds, D width (d_in), F latents (d_sae), B inputs. In files W_enc is [.., D, F] and W_dec
 [.., F, D], as in SAELens; other libraries' layouts join here as further writers.
@@ -77,7 +77,7 @@ class TrainedSaes:
 
 @torch.no_grad()
 def to_raw(cohort: Cohort, *, count: bool = True) -> TrainedSaes:
-    """Return a cohort's SAEs in raw units on the CPU; `count` also counts firings over all activations."""
+    """Return a cohort's SAEs in raw units, on the CPU; `count` adds firings over all inputs."""
     named = {name: t.detach().cpu().clone() for name, t in cohort.saes.weights.named().items()}
     scale = cohort.batches.scale
     named["b_enc"] /= scale

@@ -1,8 +1,8 @@
 """Sparse arithmetic: what TopK costs beyond the encoder product is in proportion to k.
 
-On a CPU, `torch.topk` over 1,024 latents takes three times as long as the encoder product, and dense
-autograd multiplies five [B, F] × [F, D] matrices of which 97 % is zero. Here the k largest are found
-by partitioning 64-bit keys, and every other product runs over the nonzero entries as an embedding bag.
+On a CPU, `torch.topk` over 1,024 latents takes three times as long as the encoder product, and
+dense autograd multiplies five [B, F] × [F, D] matrices of which 97 % is zero. Here the k largest
+are found by partitioning 64-bit keys; all other products run over the nonzero entries alone.
 
 Shapes: S seeds, B inputs per seed, D width of the activations, F latents per seed, K latents kept;
 L = S·F latents numbered across seeds, R = S·B inputs likewise, N nonzero entries.
@@ -39,7 +39,7 @@ class Code:
 
 def make_code(latents_N: Tensor, inputs_N: Tensor, bags_R: Tensor, latents: int) -> Code:
     """Return the code of N entries; `inputs_N` is the input of each, rising, `latents` is L."""
-    # Radix sort needs integers; the stable order makes the sums of a seed independent of its company.
+    # The stable order makes the sums of a seed independent of its company.
     order_N = torch.sort(latents_N.to(torch.int32), stable=True).indices
     counts_L = torch.bincount(latents_N, minlength=latents)
     starts_L = torch.cumsum(counts_L, 0) - counts_L
@@ -58,8 +58,8 @@ def top_code(indices_SBK: Tensor, latents: int) -> Code:
 def largest(values_RF: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return the k largest values of each row and their columns, [R, k] each, in no order.
 
-    Exact; a NaN counts as larger than every number. On the CPU (float32) this is ten times as fast as
-    `torch.topk` at F = 1,024, k = 32.
+    Exact; a NaN counts as larger than every number. On the CPU (float32) this is ten times as fast
+    as `torch.topk` at F = 1,024, k = 32.
     """
     if values_RF.device.type != "cpu" or values_RF.dtype != torch.float32:
         top = torch.topk(values_RF, k, sorted=False)
@@ -85,10 +85,11 @@ def _groups(columns: int, k: int) -> int:
 
 
 def _partition(values_RF: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    # A float's bits, sign folded, order as an integer does; the column rides in the low half, so one
-    # vectorised partition of int64 keys (numpy's is, torch's is not) yields values and columns.
+    # A float's bits, sign folded, order as an integer does; the column rides in the low half, so
+    # one partition of int64 keys (vectorised in numpy, not in torch) yields values and columns.
     bits = values_RF.contiguous().view(torch.int32)
     folded = bits ^ ((bits >> 31) & _SIGN_FREE)
+    folded.masked_fill_(values_RF.isnan(), _SIGN_FREE)  # NaN has a sign too; none may hide
     columns = torch.arange(values_RF.shape[1])
     keys = folded.to(torch.int64).bitwise_left_shift_(32).bitwise_or_(columns)
     keys.numpy().partition(values_RF.shape[1] - k, axis=1)
@@ -98,9 +99,9 @@ def _partition(values_RF: Tensor, k: int) -> tuple[Tensor, Tensor]:
 
 
 def affine(x_SBD: Tensor, b_dec_SD: Tensor, W_enc_SFD: Tensor, b_enc_SF: Tensor) -> Tensor:
-    """Return the pre-activations (x − b_dec)·W_encᵀ + b_enc, [S, B, F], differentiable in the weights.
+    """Return pre-activations (x − b_dec)·W_encᵀ + b_enc, [S, B, F], differentiable in the weights.
 
-    The gradient of b_dec comes from that of b_enc (a matrix times a vector), not from a third product.
+    The gradient of b_dec comes from that of b_enc: a matrix times a vector, no third product.
     """
     out: Tensor = _Affine.apply(x_SBD, b_dec_SD, W_enc_SFD, b_enc_SF)  # type: ignore[no-untyped-call]
     return out
@@ -114,7 +115,7 @@ def link(
     b_enc_SF: Tensor,
     code: Code,
 ) -> Tensor:
-    """Return pre-activations that were picked from `affine`'s values, made differentiable in the weights."""
+    """Return pre-activations picked from `affine`'s values, made differentiable in the weights."""
     out: Tensor = _Link.apply(values_N, x_SBD, b_dec_SD, W_enc_SFD, b_enc_SF, code)  # type: ignore[no-untyped-call]
     return out
 
@@ -154,6 +155,7 @@ class _Link(torch.autograd.Function):
         b_enc_SF: Tensor,
         code: Code,
     ) -> Tensor:
+        del b_enc_SF  # its gradient needs no value
         ctx.save_for_backward(x_SBD, b_dec_SD, W_enc_SFD)
         ctx.code = code
         return values_N.clone()
@@ -185,7 +187,7 @@ class _Decode(torch.autograd.Function):
         code: Code = ctx.code
         rows_LD = W_dec_SFD.detach().view(-1, W_dec_SFD.shape[-1])
         with torch.enable_grad():
-            # Only the weights of the bag ask for a gradient: torch then runs N dot products and no more.
+            # Only the bag's weights ask for a gradient: torch then runs N dot products, no more.
             weights_N = values_N.detach().requires_grad_()
             (grad_N,) = torch.autograd.grad(_by_input(weights_N, rows_LD, code), weights_N, grad_RD)
         return grad_N, _by_latent(values_N, grad_RD, code).view_as(W_dec_SFD), None

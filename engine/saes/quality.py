@@ -75,7 +75,7 @@ def measure_quality(saes: Architecture, chunks: Iterable[Tensor]) -> Quality:
 
 @torch.no_grad()
 def count_fires(saes: Architecture, chunks: Iterable[Tensor]) -> tuple[Tensor, int]:
-    """Return on how many inputs each latent is above zero, int64 [S, F], and the number of inputs."""
+    """Return on how many inputs each latent is above zero, int64 [S, F], and their number."""
     fires_SF = torch.zeros(saes.weights.b_enc.shape, dtype=torch.int64)
     inputs = 0
     for x_SBD in chunks:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from engine.disk.curves import read_curves
 from engine.disk.rundir import RunDirectory
-from engine.report.folder import write_report
+from engine.report.publication import write_report
 from engine.stages.context import Context, Result
 
 SCHEMA = 1

@@ -30,8 +30,8 @@ class PlantedData:
     activations: Tensor
     """float32."""
     features: Tensor
-    """Unit rows; for `fourier`, rows 2k and 2k+1 span plane k; for `gaussian`, those of the sparse data
-    whose moments it has."""
+    """Unit rows; for `fourier`, rows 2k and 2k+1 span plane k; for `gaussian`, those of the
+    sparse data whose moments it has."""
     coefficients: Tensor
     """What each feature contributed; all zero for `gaussian`."""
     offset: Tensor
@@ -55,7 +55,7 @@ class PlantedData:
 
 
 def make_planted(config: Planted) -> PlantedData:
-    """Return the data of a configuration; equal configurations give equal bytes on one torch version."""
+    """Return the data of a configuration; equal configurations give equal bytes under one torch."""
     if config.generator == "fourier":
         return _make_fourier(config)
     data = _make_sparse(config)
@@ -73,7 +73,7 @@ def _make_sparse(config: Planted) -> PlantedData:
     size_NM = 0.5 + torch.randn(active_NM.shape, generator=generator).abs()
     if config.signed:
         size_NM *= torch.randint(0, 2, active_NM.shape, generator=generator) * 2 - 1
-    return _assemble(config, features_MD, size_NM * active_NM)
+    return _assemble(config, features_MD, size_NM.where(active_NM, 0.0))
 
 
 def _make_fourier(config: Planted) -> PlantedData:
@@ -82,7 +82,7 @@ def _make_fourier(config: Planted) -> PlantedData:
     shape = (config.samples, config.features)
     phase = torch.rand(shape, generator=generator) * (2 * torch.pi)
     on = torch.rand(shape, generator=generator) < config.gate
-    circle = torch.stack([phase.cos(), phase.sin()], dim=-1) * on.unsqueeze(-1)
+    circle = torch.stack([phase.cos(), phase.sin()], dim=-1).where(on.unsqueeze(-1), 0.0)
     return _assemble(config, features_MD, circle.view(config.samples, -1))
 
 
@@ -101,7 +101,7 @@ def _directions(config: Planted, count: int, orthonormal: bool) -> Tensor:
     random_MD = torch.randn(count, config.d_in, generator=generator)
     if not orthonormal:
         return normalize(random_MD, dim=-1)
-    rows_MD = torch.linalg.qr(random_MD.double().T).Q.T.float().contiguous()
+    rows_MD: Tensor = torch.linalg.qr(random_MD.double().T).Q.T.float().contiguous()
     gram = rows_MD @ rows_MD.T
     # The original project called random directions orthonormal; here it is checked.
     assert torch.allclose(gram, torch.eye(count), atol=1e-5), (
@@ -131,12 +131,12 @@ def _active(config: Planted, generator: torch.Generator) -> Tensor:
 
 
 def save_planted(folder: Path, data: PlantedData) -> None:
-    """Write `activations.safetensors`, `truth.safetensors` and `truth.json` (settings and sha256)."""
+    """Write activations, `truth.safetensors` and `truth.json` (settings, sha256 of all)."""
     folder.mkdir(parents=True, exist_ok=True)
     save_file({"activations": data.activations}, folder / "activations.safetensors")
     truth = {
         "features": data.features,
-        "coefficients": data.coefficients.to_sparse_csr().values(),
+        "coefficients": data.coefficients[data.coefficients != 0],
         "active": (data.coefficients != 0).nonzero().to(torch.int32),
         "offset": data.offset,
     }
@@ -184,8 +184,8 @@ def flipped(features_MD: Tensor, seed: int, share: float = 1.0) -> Tensor:
 
 
 def noised(features_MD: Tensor, seed: int, sigma: float) -> Tensor:
-    """Return rows turned towards random directions: cos to the truth is 1/√(1+σ²), between two seeds
-    1/(1+σ²), up to chance overlap of the directions (exact on average, spread ~1/√D)."""
+    """Return rows turned towards random directions: cos to the truth is 1/√(1+σ²), between two
+    seeds 1/(1+σ²) on average (the directions overlap by chance, ~1/√D)."""
     directions_MD = torch.randn(features_MD.shape, generator=stream("oracle noise", seed))
     rows = normalize(features_MD, dim=-1)
     across = directions_MD - (directions_MD * rows).sum(-1, keepdim=True) * rows

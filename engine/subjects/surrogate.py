@@ -15,10 +15,10 @@ _CHUNK = 65_536
 
 
 def surrogate(activations_ND: Tensor, seed: int) -> Tensor:
-    """Return draws from N(μ, Σ), float32 [N, D], μ and Σ those of the activations (science.md §2, N3).
+    """Return draws from N(μ, Σ), float32 [N, D], μ and Σ those of the activations (null N3).
 
-    Works for covariances of any rank: the draws stay in the span of the centred activations. Sample
-    mean and covariance of the draws differ from μ and Σ by sampling error, as for any finite sample.
+    Works for covariances of any rank: the draws stay in the span of the centred activations. Their
+    own mean and covariance differ from μ and Σ by sampling error, as any finite sample's do.
 
     Raises:
         InputError: not a matrix of finite numbers with at least two rows.
@@ -46,10 +46,10 @@ def moments(activations_ND: Tensor) -> tuple[Tensor, Tensor]:
     """Return mean [D] and covariance [D, D] (divided by N), float64, read in chunks."""
     N, D = activations_ND.shape
     mean_D = torch.zeros(D, dtype=torch.float64)
-    for rows in activations_ND.split(_CHUNK):
+    for rows in torch.split(activations_ND, _CHUNK):
         mean_D += rows.double().sum(0) / N
     covariance_DD = torch.zeros(D, D, dtype=torch.float64)
-    for rows in activations_ND.split(_CHUNK):
+    for rows in torch.split(activations_ND, _CHUNK):
         centred = rows.double() - mean_D
         covariance_DD += centred.T @ centred / N
     return mean_D, covariance_DD

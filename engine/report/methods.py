@@ -1,0 +1,145 @@
+"""The methods section, written from the settings that were run: no number in it is typed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.report.wording import (
+    MISSING,
+    Record,
+    explain_null,
+    headline,
+    metric_title,
+    percent,
+    plural,
+    quantity,
+)
+
+NORMALIZATIONS = {"none": "no layer normalisation", "LN": "layer normalisation"}
+
+
+class Settings:
+    """The settings of a study, read by dotted path; what is not there reads as a dash."""
+
+    def __init__(self, data: Record) -> None:
+        self.data = data
+
+    def get(self, path: str) -> Any:
+        """Return the value at a path such as `training.lr`, or None."""
+        value: Any = self.data
+        for key in path.split("."):
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+    def say(self, path: str) -> str:
+        """Return the value at a path as text."""
+        value = self.get(path)
+        if value is None:
+            return MISSING
+        if isinstance(value, list):
+            return ", ".join(str(item) for item in value)
+        return _say(value)
+
+
+def _say(value: object) -> str:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:g}"
+
+
+def methods(summary: Record) -> list[tuple[str, str]]:
+    """Return the paragraphs of the methods section, each with its heading; none without settings."""
+    settings = Settings(summary["provenance"].get("settings") or {})
+    if not settings.data:
+        return []
+    subject = (
+        _transformer(settings) if summary["subject"]["kind"] == "modular" else _planted(settings)
+    )
+    return [
+        ("Subject", subject),
+        ("Sparse autoencoders", _saes(summary, settings)),
+        ("Stability", _stability(summary, settings)),
+        ("Numerics", _numerics(summary)),
+    ]
+
+
+def _transformer(s: Settings) -> str:
+    model, training = "subject.transformer", "subject.training"
+    norm = str(s.get(f"{model}.normalization"))
+    return (
+        f"A transformer with {_layers(s)}, width {s.say(f'{model}.d_model')}, "
+        f"{s.say(f'{model}.heads')} heads, an MLP of {s.say(f'{model}.d_mlp')} "
+        f"{s.say(f'{model}.activation')} neurons and {NORMALIZATIONS.get(norm, norm)} "
+        f"(init seed {s.say(f'{model}.init_seed')}) learned to {s.say('subject.task')} mod "
+        f"{s.say('subject.modulus')} in the {s.say('subject.tokens')} format, read at token "
+        f"“{s.say('subject.position')}”. It saw {percent(s.get('subject.split.train'))} of all pairs "
+        f"(split seed {s.say('subject.split_seed')}), {s.say(f'{training}.batch_size')} a step, for at most "
+        f"{s.say(f'{training}.steps')} steps of AdamW: learning rate {s.say(f'{training}.lr')} after "
+        f"{s.say(f'{training}.warmup_steps')} warm-up steps, {s.say(f'{training}.schedule')} schedule, weight "
+        f"decay {s.say(f'{training}.weight_decay')}, betas {s.say(f'{training}.betas')}."
+    )
+
+
+def _layers(s: Settings) -> str:
+    layers = s.get("subject.transformer.layers")
+    return plural(layers, "layer") if isinstance(layers, int) else MISSING
+
+
+def _planted(s: Settings) -> str:
+    return (
+        f"Planted {s.say('subject.generator')} data: {s.say('subject.samples')} samples of width "
+        f"{s.say('subject.d_in')} with {s.say('subject.features')} true features, "
+        f"{s.say('subject.l0')} active in a sample, and noise of standard deviation "
+        f"{s.say('subject.noise')} (seed {s.say('subject.data_seed')})."
+    )
+
+
+def _saes(summary: Record, s: Settings) -> str:
+    each = "; ".join(
+        f"{c['title']} at {c['hook']} (width {c['d_in']:,}, {c['d_sae']:,} latents, {c['steps']:,} steps)"
+        for c in summary["cohorts"]
+    )
+    scaled = (
+        ", scaled to unit variance per dimension on average" if s.get("training.normalize") else ""
+    )
+    return (
+        f"{each}. Seeds {s.say('seeds')} vary {s.say('vary')}; all seeds of a cohort train together on one "
+        f"stream of activations{scaled}. {s.say('training.epochs')} epochs of batches of "
+        f"{s.say('training.batch_size')} with Adam: learning rate {s.say('training.lr')} after "
+        f"{s.say('training.warmup_steps')} warm-up steps, {s.say('training.schedule')} schedule, betas "
+        f"{s.say('training.betas')}; data order seed {s.say('training.data_order_seed')}. Quality is measured "
+        f"on the {percent(s.get('training.held_out'))} of activations held out of training (split seed "
+        f"{s.say('training.split_seed')})."
+    )
+
+
+def _stability(summary: Record, s: Settings) -> str:
+    texts = []
+    for metric, subset in dict.fromkeys(
+        (c["headline"]["metric"], c["headline"]["subset"]) for c in summary["cohorts"]
+    ):
+        cell = next(
+            headline(c)
+            for c in summary["cohorts"]
+            if (c["headline"]["metric"], c["headline"]["subset"]) == (metric, subset)
+        )
+        texts.append(f"{metric_title(metric)} of {subset} features ({cell['definition']})")
+    nulls = dict.fromkeys(n["name"] for c in summary["cohorts"] for n in headline(c)["nulls"])
+    ladder = "; ".join(explain_null(name) for name in nulls)
+    return (
+        f"The verdict rests on {' and '.join(texts)}, over all pairs of seeds, cosines "
+        f"{s.say('analysis.sign')}. κ = (observed − null) / (1 − null) is taken against the largest admissible "
+        f"null ({ladder}), random ones over {s.say('analysis.draws')} draws. Its 95 % interval is a jackknife "
+        "that leaves out one seed at a time, because pairs that share a seed are not independent."
+    )
+
+
+def _numerics(summary: Record) -> str:
+    environment = summary["provenance"].get("environment") or {}
+    versions = summary["provenance"].get("versions") or {}
+    said = ", ".join(f"{name} {value}" for name, value in versions.items())
+    device = environment.get("device")
+    where = f" on {device}" if device else ""
+    seconds = (summary.get("timings") or {}).get("total_seconds")
+    took = f" in {quantity(seconds)} s" if seconds is not None else ""
+    return f"Profile {summary['profile']}{where}{took}; {said or 'versions not recorded'}."

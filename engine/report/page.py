@@ -1,0 +1,215 @@
+"""The report as one self-contained page: no network, no script, legible on paper and on a phone."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from html import escape
+
+from engine.report.evidence import (
+    contrasts_list,
+    gates_table,
+    ladder_section,
+    planes_table,
+    quality_table,
+    result_table,
+    timings_table,
+    truth_table,
+)
+from engine.report.markup import CSS, bullets, definitions, figure, paragraph
+from engine.report.methods import methods
+from engine.report.notes import caveats, meaning
+from engine.report.wording import (
+    Record,
+    cohort_label,
+    describe_subject,
+    duration,
+    failed_gates,
+    fraction,
+    gates_mark,
+    plural,
+    step_range,
+    truth_measures,
+    verdict_sentence,
+)
+
+CAPTIONS = {
+    "overlap": "Headline similarity of every pair of seeds. The line on the colour bar is what chance scores: "
+    "cells no darker than it share nothing beyond chance.",
+    "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
+    "figures carry the verdict; the code names the null.",
+    "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",
+    "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
+    "generalised. Restricted: the key frequencies alone; excluded: all but them.",
+    "spectrum": "How much of logits and embedding lies at each frequency; the key frequencies are labelled.",
+    "curves": "Training of the cohort. Thick: median over seeds; band: their extremes; thin: each seed.",
+}
+"""What a figure shows, by the kind that begins its name."""
+SECTIONS: list[tuple[str, str, Callable[[Record, Mapping[str, str]], str]]]
+
+
+def render_page(summary: Record, figures: Mapping[str, str]) -> str:
+    """Return report.html.
+
+    Args:
+        summary: the summary of the study.
+        figures: SVG text by figure name, in the order of showing.
+    """
+    parts = [(anchor, title, make(summary, figures)) for anchor, title, make in SECTIONS]
+    shown = [part for part in parts if part[2]]
+    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in shown)
+    mark = _mark(summary)
+    body = "".join(
+        f'<section id="{anchor}"><h2>{title}{mark if anchor in MARKED else ""}</h2>\n{html}</section>\n'
+        for anchor, title, html in shown
+    )
+    title = escape(f"{summary['study']} · HUSAI report")
+    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    return (
+        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        f"<title>{title}</title>\n<style>\n{CSS.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
+        f"{_opening(summary)}<nav>{links}</nav>\n{body}{_footer(summary)}</body>\n</html>\n"
+    )
+
+
+def _opening(summary: Record) -> str:
+    """Return the question, the verdicts, and what is wrong, in this order."""
+    about = f"HUSAI report · {summary['study']} · {describe_subject(summary)}"
+    question = (
+        summary["description"] or "Are these features a property of the model or of the seed?"
+    )
+    verdicts = "".join(
+        f'<div class="verdict{" open" if cohort["verdict"] == "undetermined" else ""}">'
+        f"{paragraph(cohort_label(summary, cohort), 'of')}{paragraph(verdict_sentence(cohort))}</div>\n"
+        for cohort in summary["cohorts"]
+    )
+    head = f"<header>{paragraph(about, 'kicker')}<h1>{escape(question)}</h1>\n"
+    return f"{head}{verdicts}{_problems(summary)}</header>\n"
+
+
+def _problems(summary: Record) -> str:
+    html = ""
+    mark = gates_mark(summary)
+    if mark:
+        said = f"✗ {mark}. SAEs were trained all the same; every result carries this mark."
+        reasons = [
+            f"{gate['name']} {gate['title']}: {gate['reason']}" for gate in failed_gates(summary)
+        ]
+        html += f'<div class="problem">{paragraph(said)}{bullets(reasons)}</div>\n'
+    if summary["warnings"]:
+        count = plural(len(summary["warnings"]), "warning")
+        listed = bullets([str(warning) for warning in summary["warnings"]])
+        html += f'<div class="caution">{paragraph(count)}{listed}</div>\n'
+    return html
+
+
+def _mark(summary: Record) -> str:
+    mark = gates_mark(summary)
+    return f'<span class="mark">✗ {escape(mark)}</span>' if mark else ""
+
+
+def _figures_of(figures: Mapping[str, str], *kinds: str) -> str:
+    """Return the figures of some kinds; several of one kind stand side by side where there is room."""
+    html = ""
+    for kind in kinds:
+        names = [name for name in figures if name.split("-")[0] == kind]
+        if len(names) > 1:
+            drawn = "".join(figure(figures[name], name, CAPTIONS[kind]) for name in names)
+            html += f'<div class="figures">{drawn}</div>\n{paragraph(CAPTIONS[kind], "note")}'
+        elif names:
+            html += figure(figures[names[0]], names[0], CAPTIONS[kind], CAPTIONS[kind])
+    return html
+
+
+def _result(summary: Record, figures: Mapping[str, str]) -> str:
+    contrasts = contrasts_list(summary["contrasts"])
+    return result_table(summary) + contrasts + _figures_of(figures, "overlap", "kappa")
+
+
+def _ladder(summary: Record, _: Mapping[str, str]) -> str:
+    return "".join(ladder_section(summary, cohort) for cohort in summary["cohorts"])
+
+
+def _notes(summary: Record, _: Mapping[str, str]) -> str:
+    means, cautions = bullets(meaning(summary)), bullets(caveats(summary))
+    return f"{means}<h3>What not to conclude</h3>\n{cautions}"
+
+
+def _quality(summary: Record, figures: Mapping[str, str]) -> str:
+    return quality_table(summary) + _figures_of(figures, "quality", "curves")
+
+
+def _truth(summary: Record, _: Mapping[str, str]) -> str:
+    if not any(truth_measures(cohort) for cohort in summary["cohorts"]):
+        return ""
+    return truth_table(summary) + planes_table(summary)
+
+
+def _subject(summary: Record, figures: Mapping[str, str]) -> str:
+    subject = summary["subject"]
+    drawn = _figures_of(figures, "grokking", "spectrum")
+    if subject["kind"] != "modular":
+        return paragraph(describe_subject(summary).capitalize() + ".") + drawn
+    return _story(subject) + gates_table(subject["gates"]) + drawn
+
+
+def _story(subject: Record) -> str:
+    grokked = subject.get("grokked") or {}
+    train, test = step_range(grokked.get("train")), step_range(grokked.get("test"))
+    keys = ", ".join(str(key) for key in subject["key_frequencies"] or ())
+    steps = "–" if subject["steps"] is None else f"{subject['steps']:,}"
+    fourier = (
+        f"The key frequencies {keys} explain {fraction(subject['fve'], 3)} of the logits' variance."
+        if keys
+        else "No small set of frequencies explains its logits."
+    )
+    return paragraph(
+        f"The training pairs were fitted {train}, the test pairs {test}. After {steps} steps "
+        f"({duration(subject['seconds'])}) accuracy is {fraction(subject['train_accuracy'], 4)} on training "
+        f"pairs and {fraction(subject['test_accuracy'], 4)} on test pairs. {fourier}"
+    )
+
+
+def _methods(summary: Record, _: Mapping[str, str]) -> str:
+    return "".join(f"<h3>{head}</h3>\n{paragraph(text)}" for head, text in methods(summary))
+
+
+def _provenance(summary: Record, _: Mapping[str, str]) -> str:
+    html = timings_table(summary["timings"])
+    for name in ("versions", "seeds", "environment", "keys"):
+        values = summary["provenance"].get(name)
+        if values:
+            html += f"<h3>{name.capitalize()}</h3>\n{definitions(_flat(values))}"
+    settings = json.dumps(summary["provenance"].get("settings"), indent=1, ensure_ascii=False)
+    return html + f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>\n"
+
+
+def _flat(values: Mapping[str, object]) -> dict[str, str]:
+    return {
+        str(name): value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        for name, value in values.items()
+    }
+
+
+def _footer(summary: Record) -> str:
+    version = summary["provenance"].get("versions", {}).get("husai")
+    made = f"HUSAI {version}" if version else "HUSAI"
+    said = "The numbers are in summary.json, those behind each figure in figures/*.csv."
+    return f"<footer>{escape(made)}. {said}</footer>\n"
+
+
+SECTIONS = [
+    ("result", "Result", _result),
+    ("meaning", "What this means", _notes),
+    ("nulls", "Every metric and null", _ladder),
+    ("quality", "Quality of the autoencoders", _quality),
+    ("truth", "Ground truth", _truth),
+    ("subject", "The subject", _subject),
+    ("methods", "Methods", _methods),
+    ("provenance", "Time and provenance", _provenance),
+]
+"""Anchor, heading and content of each section; an empty one is left out."""
+MARKED = frozenset({"result", "nulls", "quality", "truth", "subject"})
+"""Sections with results, which carry the mark of failed gates."""
