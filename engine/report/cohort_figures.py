@@ -62,7 +62,8 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     shown = np.ma.masked_invalid(pairs)
     mesh = axes.pcolormesh(shown, cmap=BLUES, vmin=0.0, vmax=1.0, edgecolors=PAPER, linewidth=2)
     ticks = np.arange(count) + 0.5
-    axes.set_xticks(ticks, [str(seed) for seed in seeds], rotation=45 if count > 6 else 0)
+    turn = 45 if count > 6 and max(len(str(seed)) for seed in seeds) > 3 else 0
+    axes.set_xticks(ticks, [str(seed) for seed in seeds], rotation=turn)
     axes.set_yticks(ticks, [str(seed) for seed in seeds])
     axes.set(aspect="equal", xlabel="seed", ylabel="seed")
     axes.invert_yaxis()

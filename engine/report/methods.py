@@ -70,7 +70,7 @@ def _transformer(s: Settings) -> str:
         f"A transformer with {_layers(s)}, width {s.say(f'{model}.d_model')}, "
         f"{s.say(f'{model}.heads')} heads, an MLP of {s.say(f'{model}.d_mlp')} "
         f"{s.say(f'{model}.activation')} neurons and {NORMALIZATIONS.get(norm, norm)} "
-        f"(init seed {s.say(f'{model}.init_seed')}) learned to {s.say('subject.task')} mod "
+        f"(init seed {s.say(f'{model}.init_seed')}) was trained to {s.say('subject.task')} mod "
         f"{s.say('subject.modulus')} in the {s.say('subject.tokens')} format, read at token "
         f"“{s.say('subject.position')}”. It saw {percent(s.get('subject.split.train'))} of all pairs "
         f"(split seed {s.say('subject.split_seed')}), {s.say(f'{training}.batch_size')} a step, for at most "
@@ -103,8 +103,8 @@ def _saes(summary: Record, s: Settings) -> str:
         ", scaled to unit variance per dimension on average" if s.get("training.normalize") else ""
     )
     return (
-        f"{each}. Seeds {s.say('seeds')} vary {s.say('vary')}; all seeds of a cohort train together on one "
-        f"stream of activations{scaled}. {s.say('training.epochs')} epochs of batches of "
+        f"{each}. Seeds {s.say('seeds')} vary {s.say('vary')}; all seeds of a cohort train together on the "
+        f"same activations{scaled}. {s.say('training.epochs')} epochs of batches of "
         f"{s.say('training.batch_size')} with Adam: learning rate {s.say('training.lr')} after "
         f"{s.say('training.warmup_steps')} warm-up steps, {s.say('training.schedule')} schedule, betas "
         f"{s.say('training.betas')}; data order seed {s.say('training.data_order_seed')}. Quality is measured "

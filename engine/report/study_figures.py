@@ -25,6 +25,8 @@ from engine.report.wording import (
 )
 
 LINE_INCHES = 0.27
+LEGEND_CHARACTERS = 90
+"""Room for labels beside each other in a figure of this width; a key takes about seven more."""
 SHOWN_BELOW = -0.5
 """κ far below zero says that its null is wrong for the data; the axis ends here and an arrow says so."""
 
@@ -119,10 +121,12 @@ def _draw_cells(axes: Axes, y: float, cells: dict[str, Record], is_headline: boo
             continue
         colour, place = (PALETTE[0], y - 0.12) if live else (FAINT, y + 0.2)
         if cell["ci_low"] is not None and cell["ci_high"] is not None:
-            axes.plot([cell["ci_low"], cell["ci_high"]], [place] * 2, color=colour, linewidth=1.2)
+            ends = [max(SHOWN_BELOW, cell[name]) for name in ("ci_low", "ci_high")]
+            axes.plot(ends, [place] * 2, color=colour, linewidth=1.2)
         face = colour if live else PAPER
         size = 5.0 if live else 3.6
-        axes.plot(cell["kappa"], place, "o", color=colour, markerfacecolor=face, markersize=size)
+        at, marker = max(SHOWN_BELOW, cell["kappa"]), "<" if cell["kappa"] < SHOWN_BELOW else "o"
+        axes.plot(at, place, marker, color=colour, markerfacecolor=face, markersize=size)
     shown = cells.get("live") or cells.get("all")
     if shown:
         axes.annotate(
@@ -164,7 +168,9 @@ def draw_quality(summary: Record) -> Drawing | None:
     rows = [_quality_row(cohort) for cohort in summary["cohorts"]]
     if len(rows) < 2 or not any(row[6] is not None for row in rows):
         return None
-    figure = new_figure(6.6, 2.9 + 0.16 * len(rows))
+    longest = max(len(cohort_label(summary, cohort)) for cohort in summary["cohorts"])
+    across = max(1, min(len(rows), LEGEND_CHARACTERS // (longest + 7)))
+    figure = new_figure(6.6, 2.9 + 0.18 * -(-len(rows) // across))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, x, title in zip(panels, (2, 4), ("explained variance", "L0"), strict=True):
         for number, (cohort, row) in enumerate(zip(summary["cohorts"], rows, strict=True)):
@@ -180,7 +186,7 @@ def draw_quality(summary: Record) -> Drawing | None:
     panels[0].yaxis.set_major_formatter(BoundedFormatter())
     handles, labels = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=min(3, len(handles)))
+        figure.legend(handles, labels, loc="outside upper left", ncols=across)
     return Drawing("quality", figure, columns, rows)
 
 

@@ -111,7 +111,6 @@ def _stability(
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
-        encoders_SFD=saes.weights.W_enc,
     )
 
 

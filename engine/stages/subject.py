@@ -181,12 +181,13 @@ def check(config: Modular, task: Grokking, budget: int) -> GateReport:
     )
 
 
-def _crossings(history: Sequence[Evaluation]) -> dict[str, list[float | None]]:
+def _crossings(history: Sequence[Evaluation]) -> dict[str, list[int | None]]:
     """Return between which evaluations train and test accuracy reached .99; null is never."""
-    found = {}
+    found: dict[str, list[int | None]] = {}
     for name in ("train", "test"):
         interval = first_crossing(history, f"{name}_accuracy", ACCURACY)
-        found[name] = [interval.low, interval.high if math.isfinite(interval.high) else None]
+        reached = int(interval.high) if math.isfinite(interval.high) else None
+        found[name] = [int(interval.low), reached]
     return found
 
 

@@ -132,11 +132,12 @@ def activations(
     """
     found: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
     for part in torch.split(tokens_NT, CHUNK):
-        _, cache = model.run_with_cache(part, names_filter=list(hooks))
-        for hook in hooks:
-            if hook not in cache:
-                raise InputError("hook", f"the transformer has none named {hook!r}")
-            found[hook].append(cache[hook][:, read_index].clone())
+        try:
+            _, cache = model.run_with_cache(part, names_filter=list(hooks))
+            for hook in hooks:
+                found[hook].append(cache[hook][:, read_index].clone())
+        except KeyError as error:
+            raise InputError("hook", f"the transformer has none such ({error})") from None
     return {hook: torch.cat(parts) for hook, parts in found.items()}
 
 
@@ -158,6 +159,9 @@ def spliced_logits(
     Raises:
         InputError: no such hook, or a replacement of another shape than the activation's.
     """
+    if len(replacement_ND) != len(tokens_NT):
+        want, got = len(tokens_NT), len(replacement_ND)
+        raise InputError("replacement", f"has {got} rows", f"{want}, one per row of tokens")
     reader = Reader(model, tokens_NT, read_index)
     parts: list[Tensor] = []
     for rows, part in zip(
@@ -304,26 +308,31 @@ class Reader:
         return edits("hook_resid_post", mid_QD + mlp_QD)
 
     def _attention(self, name: str, x_SD: Tensor, queries: _Queries, *, table: bool) -> Tensor:
-        keys_QT, heads = queries.keys_QT, self._heads
-        k_SHK = self._linear(x_SD, f"{name}.attn.k").unflatten(1, (heads, -1))
+        keys_QT = queries.keys_QT
+        k_SHK = self._split(self._linear(x_SD, f"{name}.attn.k"))
         v_SD = self._linear(x_SD, f"{name}.attn.v")
         scale = float(k_SHK.shape[2]) ** -0.5
         if table:
             asking = slice(self._first_asking, None)
-            q_AHK = self._linear(x_SD[asking], f"{name}.attn.q").unflatten(1, (heads, -1))
+            q_AHK = self._split(self._linear(x_SD[asking], f"{name}.attn.q"))
             scores_ASH = torch.einsum("ahk,shk->ash", q_AHK * scale, k_SHK)
             place_QT = (queries.self_Q - self._first_asking)[:, None] * len(x_SD) + keys_QT
             scores_QTH = F.embedding(place_QT, scores_ASH.flatten(0, 1))
         else:
             x_QD = F.embedding(queries.self_Q, x_SD)
-            q_QHK = self._linear(x_QD, f"{name}.attn.q").unflatten(1, (heads, -1))
-            k_QTHK = F.embedding(keys_QT, k_SHK.flatten(1)).unflatten(2, (heads, -1))
+            q_QHK = self._split(self._linear(x_QD, f"{name}.attn.q"))
+            k_QTHK = self._split(F.embedding(keys_QT, k_SHK.flatten(1)))
             scores_QTH = ((q_QHK * scale)[:, None] * k_QTHK).sum(3)
         if queries.hidden_QT is not None:
             scores_QTH = scores_QTH.masked_fill(queries.hidden_QT[..., None], -torch.inf)
         pattern_QTH = scores_QTH.softmax(1)
-        v_QTHK = F.embedding(keys_QT, v_SD).unflatten(2, (heads, -1))
-        return (pattern_QTH[..., None] * v_QTHK).sum(1).flatten(1)
+        v_QTHK = self._split(F.embedding(keys_QT, v_SD))
+        z_QHK: Tensor = (pattern_QTH[..., None] * v_QTHK).sum(1)
+        return z_QHK.flatten(1)
+
+    def _split(self, x: Tensor) -> Tensor:
+        """Divide the last axis [D] among the heads, [H, K]."""
+        return x.view(*x.shape[:-1], self._heads, -1)
 
     def _linear(self, x: Tensor, name: str) -> Tensor:
         return F.linear(x, self._w[f"{name}.weight"], self._w[f"{name}.bias"])

@@ -45,12 +45,19 @@ def test_the_commands_and_their_options_are_frozen(capsys: Capture) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
     assert all(f"  {name} " in listed for name in COMMANDS)
-    names = {command.name or command.callback.__name__ for command in cli.app.registered_commands if command.callback}
+    names = {
+        command.name or command.callback.__name__
+        for command in cli.app.registered_commands
+        if command.callback
+    }
     assert names == COMMANDS
     for name, options in OPTIONS.items():
         assert cli.main([name, "--help"]) == 0
         text = capsys.readouterr().out
-        assert {word for word in text.replace(",", " ").split() if word.startswith("--")} == {*options, "--help"}
+        assert {word for word in text.replace(",", " ").split() if word.startswith("--")} == {
+            *options,
+            "--help",
+        }
 
 
 def test_studies_lists_the_presets(capsys: Capture) -> None:
@@ -70,7 +77,15 @@ def test_profiles_say_what_fits(capsys: Capture) -> None:
 def test_plan_shows_jobs_and_forecast(capsys: Capture) -> None:
     plan = answer(capsys, "plan", "topk-vs-relu", "--json")
     assert set(plan) == {"study", "profile", "device", "jobs", "forecast"}
-    assert set(plan["jobs"][0]) == {"name", "kind", "key", "directory", "cached", "slots", "threads"}
+    assert set(plan["jobs"][0]) == {
+        "name",
+        "kind",
+        "key",
+        "directory",
+        "cached",
+        "slots",
+        "threads",
+    }
     assert set(plan["forecast"]) == {"seconds", "memory_bytes", "disk_bytes", "basis"}
     assert len(plan["jobs"]) == 9
     assert not Path("runs").exists(), "planning writes nothing"
@@ -84,9 +99,21 @@ def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
 
 ERRORS = {
     "no such study": (["plan", "nothing"], 2, "nothing: no such study"),
-    "unknown key": (["plan", "smoke", "--set", "sedes=[1]"], 2, "smoke.yaml: sedes: unknown key: did you mean 'seeds'?"),
-    "k above d_sae": (["plan", "topk-vs-relu", "--set", "saes.0.k=4096"], 2, "saes.0.k: 4096 is above d_sae 1024"),
-    "not prime": (["run", "topk-vs-relu", "--set", "subject.modulus=100"], 2, "subject.modulus: 100 is not prime"),
+    "unknown key": (
+        ["plan", "smoke", "--set", "sedes=[1]"],
+        2,
+        "smoke.yaml: sedes: unknown key: did you mean 'seeds'?",
+    ),
+    "k above d_sae": (
+        ["plan", "topk-vs-relu", "--set", "saes.0.k=4096"],
+        2,
+        "saes.0.k: 4096 is above d_sae 1024",
+    ),
+    "not prime": (
+        ["run", "topk-vs-relu", "--set", "subject.modulus=100"],
+        2,
+        "subject.modulus: 100 is not prime",
+    ),
     "no profile": (["plan", "smoke", "--profile", "tpu"], 2, "--profile tpu: no such profile"),
     "no device": (["run", "smoke", "--profile", "mps"], 3, "profile mps: no mps device"),
     "no report": (["report", "smoke"], 2, "no such study here"),
@@ -119,5 +146,7 @@ def test_debug_shows_where(capsys: Capture) -> None:
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
     command = f"{sys.executable} -m engine schema | head -c 10"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ})
+    done = subprocess.run(
+        ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ}
+    )
     assert done.stderr == ""

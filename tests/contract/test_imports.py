@@ -48,7 +48,9 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
     assert loaded_by(code, tmp_path) == []
 
 
-@pytest.mark.parametrize("module", ["engine.client", "engine.study.spec", "engine.jobs.foreground", "husai_tui"])
+@pytest.mark.parametrize(
+    "module", ["engine.client", "engine.study.spec", "engine.jobs.foreground", "husai_tui"]
+)
 def test_a_front_ends_module_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert loaded_by(f"import {module}", tmp_path) == []
 

@@ -19,7 +19,9 @@ TOP = {
 
 
 def tracked() -> list[str]:
-    done = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
     if done.returncode != 0:
         pytest.skip("not a git checkout")
     return done.stdout.splitlines()
@@ -27,7 +29,9 @@ def tracked() -> list[str]:
 
 def readme_tree() -> dict[str, str]:
     """Return path → what the README says of it."""
-    block = re.search(r"## The tree\n.*?```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    block = re.search(
+        r"## The tree\n.*?```text\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL
+    )
     assert block, "the README has a tree"
     found: dict[str, str] = {}
     folders: list[str] = []
@@ -46,7 +50,8 @@ def test_every_file_of_the_code_has_its_line_in_the_readme() -> None:
     real = {
         name
         for name in tracked()
-        if name.startswith(("engine/", "husai_tui/", "profiles/", "scripts/")) and "__init__" not in name
+        if name.startswith(("engine/", "husai_tui/", "profiles/", "scripts/"))
+        and "__init__" not in name
     }
     files = {name for name in told if not name.endswith("/")}
     assert files == real, f"missing: {sorted(real - files)}; gone: {sorted(files - real)}"
@@ -59,7 +64,11 @@ def test_nothing_new_stands_at_the_top() -> None:
 
 
 def test_modules_stay_small() -> None:
-    swollen = {str(p.relative_to(ROOT)): n for p in MODULES if (n := len(p.read_text().splitlines())) > LONGEST_MODULE}
+    swollen = {
+        str(p.relative_to(ROOT)): n
+        for p in MODULES
+        if (n := len(p.read_text().splitlines())) > LONGEST_MODULE
+    }
     assert not swollen, "split along a noun"
 
 
