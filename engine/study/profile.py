@@ -119,7 +119,7 @@ def place(profile: Profile, machine: Machine) -> Placement:
     """
     device = profile.device
     if device == "auto":
-        device = next(name for name in ("cuda", "mps", "cpu") if name in machine.devices)  # type: ignore[assignment]
+        device = next(name for name in ("cuda", "mps", "cpu") if name in machine.devices)
     if device not in machine.devices:
         raise EnvironmentUnfit(
             f"profile {profile.name}: no {device} device: {machine.missing[device]}; "

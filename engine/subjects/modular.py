@@ -111,7 +111,7 @@ class Grokking:
         loss = F.cross_entropy(self._reader.logits(rows_B).double(), self._answers_N[rows_B])
         require_finite(loss.item(), index)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         self._optimizer.step()
 
     def grid(self) -> Tensor:

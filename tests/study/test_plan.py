@@ -26,7 +26,7 @@ def plan_of(placement: Placement, *overrides: str) -> Plan:
 def test_the_graph_of_the_seeds_experiment(placement: Placement) -> None:
     plan = plan_of(placement)
     kinds = [job.kind for job in plan.jobs]
-    assert kinds == ["subject", "activations", *["cohort", "cohort", "analysis"] * 2, "report"]
+    assert kinds == ["subject", "activations", *["cohort"] * 4, "analysis", "analysis", "report"]
     seen: set[str] = set()
     for job in plan.jobs:
         assert set(job.inputs.values()) <= seen, "inputs come before those that read them"
