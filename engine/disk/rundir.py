@@ -70,7 +70,7 @@ class RunDirectory:
         """
         self.path.mkdir(parents=True, exist_ok=True)
         known = self.read_job() if self.job_file.exists() else dict(job)
-        write_json(self.job_file, {**known, "policy": job["policy"]})
+        write_json(self.job_file, {**known, "policy": job.get("policy", {})})
 
     def read_job(self) -> dict[str, Any]:
         """Read `job.json`; raise CorruptArtifact if it is missing or torn."""

@@ -35,8 +35,9 @@ from engine.stages.subject import WEIGHTS
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem
 from engine.subjects.planted import load_planted
+from engine.subjects.reader import logits, spliced_logits
 from engine.subjects.surrogate import moments
-from engine.subjects.transformer import load_weights, logits, spliced_logits
+from engine.subjects.transformer import read_network
 
 Columns = dict[str, Tensor]
 CHUNK = 4096
@@ -174,7 +175,7 @@ def loss_recovered(
     """Return (CE_mean − CE_sae)/(CE_mean − CE_clean) by seed: 1 is as good as the real activations, 0 as
     good as their mean. Spliced at the read position only, over the full grid, in nats."""
     problem = make_problem(subject)
-    model = load_weights(subject, run.artifacts / WEIGHTS)
+    model = read_network(subject, run.artifacts / WEIGHTS)
     tokens_NT, at = problem.tokens_NT, problem.read_index
 
     def loss(logits_NC: Tensor) -> float:

@@ -18,7 +18,8 @@ from torch import Tensor
 from engine.errors import Diverged
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import Problem, make_problem
-from engine.subjects.transformer import Bridge, Reader, embedding, make_transformer, weights
+from engine.subjects.reader import Reader
+from engine.subjects.transformer import Bridge, embedding, make_transformer, network, weights
 from engine.training import (
     BatchOrder,
     Scalars,
@@ -64,7 +65,7 @@ class Grokking:
         self.problem: Problem = make_problem(config)
         self.model: Bridge = make_transformer(config, device)
         self._reader = Reader(
-            self.model, self.problem.tokens_NT.to(device), self.problem.read_index
+            network(self.model), self.problem.tokens_NT.to(device), self.problem.read_index
         )
         self._answers_N = self.problem.answers_N.to(device)
         settings = config.training

@@ -14,18 +14,19 @@ from torch import Tensor
 
 from engine.errors import CorruptArtifact, InputError
 from engine.study.subject import Modular
-from engine.subjects import transformer
+from engine.subjects import reader, transformer
 from engine.subjects.arithmetic import Problem, make_problem
+from engine.subjects.reader import Reader, logits, spliced_logits
 from engine.subjects.transformer import (
     Bridge,
-    Reader,
     activations,
     embedding,
     load_weights,
-    logits,
     make_transformer,
+    network,
+    read_network,
     save_weights,
-    spliced_logits,
+    token_embedding,
     weights,
 )
 
@@ -81,7 +82,7 @@ def test_fast_logits_are_the_bridges(settings: Modular) -> None:
     problem, model = built(settings)
     with torch.no_grad():
         expected = whole(model, problem)
-    found = logits(model, problem.tokens_NT, problem.read_index)
+    found = logits(network(model), problem.tokens_NT, problem.read_index)
     assert found.shape == (49, 7)
     assert_close(found, expected)
 
@@ -96,7 +97,7 @@ def test_gradients_of_a_batch_are_the_bridges(settings: Modular, size: int) -> N
     expected = torch.autograd.grad(
         F.cross_entropy(whole(model, problem)[rows].double(), answers), list(trained.values())
     )
-    fast = Reader(model, problem.tokens_NT, problem.read_index).logits(rows)
+    fast = Reader(network(model), problem.tokens_NT, problem.read_index).logits(rows)
     found = torch.autograd.grad(F.cross_entropy(fast.double(), answers), list(trained.values()))
     for name, one, other in zip(trained, found, expected, strict=True):
         assert_close(one, other, name)
@@ -106,18 +107,19 @@ def test_rows_may_repeat_and_stand_in_any_order() -> None:
     problem, model = built(config(layers=2))
     rows = torch.tensor([48, 3, 3, 11])
     with torch.no_grad():
-        found = Reader(model, problem.tokens_NT, 2).logits(rows)
+        found = Reader(network(model), problem.tokens_NT, 2).logits(rows)
         assert_close(found, whole(model, problem)[rows])
 
 
 def test_chunks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     problem, model = built(config(layers=2))
-    expected = logits(model, problem.tokens_NT, 2)
+    expected = logits(network(model), problem.tokens_NT, 2)
     zeros = torch.zeros(49, 12)
-    spliced = spliced_logits(model, problem.tokens_NT, "blocks.0.hook_mlp_out", 2, zeros)
+    spliced = spliced_logits(network(model), problem.tokens_NT, "blocks.0.hook_mlp_out", 2, zeros)
+    monkeypatch.setattr(reader, "CHUNK", 10)
     monkeypatch.setattr(transformer, "CHUNK", 10)
-    assert_close(logits(model, problem.tokens_NT, 2), expected)
-    again = spliced_logits(model, problem.tokens_NT, "blocks.0.hook_mlp_out", 2, zeros)
+    assert_close(logits(network(model), problem.tokens_NT, 2), expected)
+    again = spliced_logits(network(model), problem.tokens_NT, "blocks.0.hook_mlp_out", 2, zeros)
     assert_close(again, spliced)
 
 
@@ -136,7 +138,7 @@ def test_a_model_worked_by_hand() -> None:
         own["layers.0.attn.o.weight"].copy_(torch.eye(6))
         own["head.weight"].copy_(torch.eye(5, 6))
     problem = make_problem(settings)
-    found = logits(model, problem.tokens_NT, 2)
+    found = logits(network(model), problem.tokens_NT, 2)
     # The pattern is a third each, values are three times the embedding: e_a + e_b + 2 e_=.
     assert found[1 * 5 + 4].tolist() == pytest.approx([0, 1, 0, 0, 1])
     assert found[2 * 5 + 2].tolist() == pytest.approx([0, 0, 2, 0, 0])
@@ -149,12 +151,12 @@ def test_every_hook_exists_with_its_width_and_splicing_it_back_changes_nothing(
     problem, model = built(settings)
     tokens_NT, at = problem.tokens_NT, problem.read_index
     found = activations(model, tokens_NT, list(settings.hooks()), at)
-    expected = logits(model, tokens_NT, at)
+    expected = logits(network(model), tokens_NT, at)
     for hook, width in settings.hooks().items():
         assert found[hook].shape == (49, width)
-        same = spliced_logits(model, tokens_NT, hook, at, found[hook])
+        same = spliced_logits(network(model), tokens_NT, hook, at, found[hook])
         assert_close(same, expected, hook)
-        zeros = spliced_logits(model, tokens_NT, hook, at, torch.zeros(49, width))
+        zeros = spliced_logits(network(model), tokens_NT, hook, at, torch.zeros(49, width))
         assert (zeros - expected).abs().max() > 1e-3, hook
 
 
@@ -175,7 +177,7 @@ def test_splices_are_those_of_the_bridges_hooks(settings: Modular) -> None:
 
         with torch.no_grad():
             out = model.run_with_hooks(problem.tokens_NT, fwd_hooks=[(hook, put)])  # type: ignore[attr-defined]
-        found = spliced_logits(model, problem.tokens_NT, hook, at, new_ND)
+        found = spliced_logits(network(model), problem.tokens_NT, hook, at, new_ND)
         assert_close(found, out[:, at], hook)
 
 
@@ -190,7 +192,7 @@ def test_a_splice_between_attention_and_mlp_reaches_the_residual_stream_too() ->
         ).relu()
         out = F.linear(pre, own["layers.0.mlp.fc_out.weight"], own["layers.0.mlp.fc_out.bias"])
         expected = F.linear(new_ND + out, own["head.weight"])
-    found = spliced_logits(model, problem.tokens_NT, "blocks.0.hook_resid_mid", 2, new_ND)
+    found = spliced_logits(network(model), problem.tokens_NT, "blocks.0.hook_resid_mid", 2, new_ND)
     assert_close(found, expected)
 
 
@@ -210,13 +212,13 @@ def test_what_does_not_exist_is_refused() -> None:
     with pytest.raises(InputError, match="nowhere"):
         activations(model, tokens_NT, ["blocks.0.hook_nowhere"], 2)
     with pytest.raises(InputError, match="nowhere"):
-        spliced_logits(model, tokens_NT, "blocks.0.hook_nowhere", 2, torch.zeros(49, 12))
+        spliced_logits(network(model), tokens_NT, "blocks.0.hook_nowhere", 2, torch.zeros(49, 12))
     with pytest.raises(InputError, match=r"\[49, 5\]: \[49, 12\]"):
-        spliced_logits(model, tokens_NT, "blocks.0.hook_mlp_out", 2, torch.zeros(49, 5))
+        spliced_logits(network(model), tokens_NT, "blocks.0.hook_mlp_out", 2, torch.zeros(49, 5))
     with pytest.raises(InputError, match="48 rows: 49"):
-        spliced_logits(model, tokens_NT, "blocks.0.hook_mlp_out", 2, torch.zeros(48, 12))
+        spliced_logits(network(model), tokens_NT, "blocks.0.hook_mlp_out", 2, torch.zeros(48, 12))
     with pytest.raises(InputError, match="3 of 3 positions"):
-        logits(model, tokens_NT, 3)
+        logits(network(model), tokens_NT, 3)
 
 
 def test_weights_follow_the_seed_and_leave_the_global_stream_alone() -> None:
@@ -246,6 +248,7 @@ def test_embedding_is_of_the_numbers_only() -> None:
     model = make_transformer(config("sequence"))
     found = embedding(model, 7)
     assert found.shape == (7, 12)
+    assert token_embedding(model).shape == (11, 12)
     assert torch.equal(found, weights(model)["tok_embed.weight"][:7].detach())
     assert not found.requires_grad
 
@@ -255,7 +258,10 @@ def test_weights_survive_a_file(tmp_path: Path) -> None:
     problem, model = built(settings)
     save_weights(model, tmp_path / "model.safetensors")
     again = load_weights(settings, tmp_path / "model.safetensors")
-    assert torch.equal(logits(again, problem.tokens_NT, 2), logits(model, problem.tokens_NT, 2))
+    expected = logits(network(model), problem.tokens_NT, 2)
+    assert torch.equal(logits(network(again), problem.tokens_NT, 2), expected)
+    unbuilt = read_network(settings, tmp_path / "model.safetensors")
+    assert torch.equal(logits(unbuilt, problem.tokens_NT, 2), expected)
     assert set(load_file(tmp_path / "model.safetensors")) == set(weights(model))
 
 
