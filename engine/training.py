@@ -142,7 +142,8 @@ def stream(purpose: str, *seeds: int) -> torch.Generator:
     """Return a CPU generator for one purpose and its seeds.
 
     Equal seeds of two purposes are unrelated: without this, random features of planted data and the
-    random decoder of an SAE of the same seed would be the same numbers.
+    random decoder of an SAE of the same seed would be the same numbers. Seeds are hashed because torch's
+    CPU generator reads only the low 32 bits of its own.
     """
     digest = hashlib.sha256(f"{purpose} {' '.join(map(str, seeds))}".encode()).digest()
     return torch.Generator().manual_seed(int.from_bytes(digest[:8], "little") >> 1)
@@ -174,8 +175,7 @@ class BatchOrder:
 
     def _pass(self, number: int) -> Tensor:
         if number not in self._passes:
-            # Two 31-bit numbers side by side: no (seed, pass) pair shares a stream with another.
-            generator = torch.Generator().manual_seed((self.seed << 31) + number)
+            generator = stream("batch order", self.seed, number)
             self._passes[number] = torch.randperm(self.n, generator=generator)
         return self._passes[number]
 

@@ -82,20 +82,20 @@ class EarlyStopping(Config):
 
     enabled: bool = True
     """Whether the run may end before its last step."""
-    settle: PositiveInt = 400
+    settle: PositiveInt = 150
     """Steps that the gates must go on holding after they first do."""
 
 
 class SubjectTraining(Config):
     """How the transformer is trained until it groks."""
 
-    steps: PositiveInt = 6000
+    steps: PositiveInt = 4000
     """Budget of optimizer steps."""
     batch_size: PositiveInt = 1024
     """Training pairs per step, drawn without replacement; the full set if larger than it."""
-    lr: PositiveFloat = 3e-3
+    lr: PositiveFloat = 5e-3
     """Peak learning rate of AdamW."""
-    weight_decay: Annotated[float, Field(ge=0.0)] = 1.0
+    weight_decay: Annotated[float, Field(ge=0.0)] = 1.3
     """Decoupled weight decay; without it nothing groks."""
     betas: tuple[Fraction, Fraction] = (0.9, 0.98)
     """Decay rates of AdamW's moments."""
@@ -103,7 +103,7 @@ class SubjectTraining(Config):
     """Steps of linear warm-up."""
     schedule: Literal["constant", "cosine", "linear", "step"] = "constant"
     """Learning rate after the warm-up; `step` divides it by ten at 60 % and 85 %."""
-    measure_every: PositiveInt = 100
+    measure_every: PositiveInt = 25
     """Steps between two rows of the curves."""
     checkpoint_every: PositiveInt = 500
     """Steps between two checkpoints."""

@@ -17,7 +17,7 @@ from engine.errors import Diverged, Interrupted
 from engine.study.subject import Modular
 from engine.subjects.modular import Grokking, Row
 from engine.subjects.transformer import weights
-from engine.training import train
+from engine.training import BatchOrder, train
 
 
 def config(**training: object) -> Modular:
@@ -35,7 +35,7 @@ def config(**training: object) -> Modular:
 def run(task: Grokking, folder: Path, stop: Callable[[], bool] = lambda: False) -> int:
     settings = task.config.training
     directory = RunDirectory(folder)
-    directory.create({"kind": "subject"})
+    directory.create({"kind": "subject", "policy": {}})
     return train(
         task,
         directory,
@@ -136,6 +136,16 @@ def test_batches_are_training_pairs_only() -> None:
     seen = torch.cat([task.problem.split.train[task._order.batch(i)] for i in range(9)])
     assert not torch.isin(seen, task.problem.split.test).any()
     assert not torch.isin(seen, task.problem.split.validation).any()
+
+
+def test_orders_of_all_seeds_and_passes_differ() -> None:
+    """Two numbers side by side in one seed would not do: the generator reads 32 bits of it."""
+    first = {
+        tuple(BatchOrder(40, 40, seed).batch(step).tolist())
+        for seed in range(6)
+        for step in range(6)
+    }
+    assert len(first) == 36
 
 
 def test_a_measurement_is_loss_and_accuracy_of_each_part() -> None:
