@@ -33,7 +33,15 @@ Task = Literal["add", "subtract", "multiply"]
 FVE_THRESHOLD = 0.95
 """Share of the logit variance that the key frequencies must explain (gate G2)."""
 MAX_KEYS = 8
-"""Most key frequencies that still count as structure (gate G2): a lookup table needs 54."""
+"""Most key frequencies that still count as structure (gate G2): at p = 113 a lookup table needs 54."""
+
+
+def most_keys(p: int) -> int:
+    """Most key frequencies that count as structure mod p: 8, or a third of all where that is fewer.
+
+    Mod 17 a lookup table has 8 frequencies in all, so 8 would prove nothing there.
+    """
+    return max(1, min(MAX_KEYS, (p - 1) // 2 // 3))
 
 
 @dataclass(frozen=True)
@@ -176,7 +184,7 @@ def progress(
     """The structure curves of one training step, by name; losses in nats.
 
     `ks` are the frequencies of the restricted and excluded losses; by default the present key
-    frequencies, at most the `MAX_KEYS` strongest (early on no small set explains anything).
+    frequencies, at most the `most_keys(p)` strongest (early on no small set explains anything).
     `key_count` is 0 while no set reaches the threshold. `InputError` when no pair is held out.
     """
     grid = _grid(L_PPP, task)
@@ -184,7 +192,7 @@ def progress(
     if bool(train.all()):
         raise InputError("train_mask", "every pair is a training pair", "some pairs held out")
     keys = _keys(grid, FVE_THRESHOLD)
-    chosen = keys.ks[:MAX_KEYS] if ks is None else _checked(ks, grid)
+    chosen = keys.ks[: most_keys(L_PPP.shape[0])] if ks is None else _checked(ks, grid)
     losses, margins, power = _losses(grid), _margins(grid), embedding_spectrum(W_E_PD, task)
     shares = _shares(grid)
     return {

@@ -48,6 +48,8 @@ class Setting:
     sign: Sign
     draws: int
     taus: tuple[float, ...]
+    independent: bool = True
+    """Whether seeds start from weights of their own; if not, independent directions are no null."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +62,8 @@ class Ladder:
     energy: OutsideEnergy | None
     """What decides on N1; None without a covariance."""
 
-    def nulls(self, metric: int, observed: float) -> list[Null]:
-        """N0, N1 and N2 of the metric at that index, N1 judged against what was observed."""
+    def nulls(self, metric: int) -> list[Null]:
+        """N0, N1 and N2 of the metric at that index."""
         nulls = []
         for name, mean_M in self.means.items():
             value, sd = float(mean_M[metric]), float(self.sds[name][metric])
@@ -73,7 +75,7 @@ class Ladder:
             reason = "the activations' covariance was not given"
             nulls.insert(1, Null("N1", math.nan, math.nan, 0, False, reason))
         else:
-            fits, reason = judge_activation_null(nulls[1].value, observed, self.energy)
+            fits, reason = judge_activation_null(self.energy)
             nulls[1] = replace(nulls[1], admissible=fits, reason=reason)
         return nulls
 

@@ -37,6 +37,9 @@ Floats = NDArray[np.float64]
 # A feature counts as found again from this cosine on (Paulo & Belrose 2501.16615).
 FOUND_AGAIN = 0.7
 
+SHARED_START = "the seeds share their initial weights"
+NO_SURROGATE = "no verdict without N3: N0 to N2 call noise that SAEs fit weakly stable"
+
 
 @dataclass(frozen=True)
 class _Subset:
@@ -64,13 +67,16 @@ def measure_stability(
     draws: int = 20,
     tau: tuple[float, ...] = (0.5, 0.7, 0.9),
     encoders_SFD: Tensor | None = None,
+    independent: bool = True,
 ) -> Stability:
     """Agreement of a cohort's seeds: observed, the null ladder, kappa, its interval, a verdict.
 
     Every metric is measured on `all` and on `live` features. Without a firing record, or when a
     seed has no live feature, the live values are NaN and say why. Two seeds give values but no
     interval, so their verdict is "undetermined". Nulls whose data is missing (covariance,
-    surrogate) are listed as inadmissible with the reason.
+    surrogate) are listed as inadmissible with the reason. Without an admissible N3 there is no
+    verdict: on data with nothing to find, N0 to N2 let SAEs pass as weakly stable. Seeds that are
+    not `independent` (they share their initial weights) are judged against N3 alone.
 
     Raises InputError for fewer than two seeds, shapes that do not fit each other, values that are
     not finite, a seed whose decoder is all zero, or fewer than 20 draws.
@@ -83,7 +89,7 @@ def measure_stability(
     given |= {"encoders_SFD": encoders_SFD}
     flags = {"live_SF": live_SF, "surrogate_live_SF": surrogate_live_SF}
     _check_shapes(decoders_SFD, given, flags, activation_covariance_DD)
-    setting = Setting(activation_covariance_DD, sign, draws, tau)
+    setting = Setting(activation_covariance_DD, sign, draws, tau, independent)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
     agreements = _agreements(every, setting)
@@ -196,7 +202,9 @@ def _agreements(subset: _Subset, setting: Setting) -> list[Agreement]:
     ladder = make_ladder(subset.decoders, setting)
     agreements = []
     for m, name in enumerate(names):
-        nulls = ladder.nulls(m, pair_mean(observed_MSS[m]))
+        nulls = ladder.nulls(m)
+        if not setting.independent:
+            nulls = [replace(null, admissible=False, reason=SHARED_START) for null in nulls]
         nulls.append(surrogate_null(surrogate_MSS[m], subset.surrogate_reason))
         blank = _missing(name, subset, setting)
         agreements.append(_judged(blank, observed_MSS[m], nulls, surrogate_MSS[m]))
@@ -228,6 +236,9 @@ def _judged(
     blank: Agreement, pairs_SS: Floats, nulls: Sequence[Null], surrogate_SS: Floats | None
 ) -> Agreement:
     """Fill in what was observed, the headline null, kappa with its interval, and the verdict."""
+    seen = replace(blank, observed=pair_mean(pairs_SS), pairs=pairs_SS, nulls=tuple(nulls))
+    if not any(null.admissible and math.isfinite(null.value) for null in nulls):
+        return replace(seen, reason=f"no admissible null: {SHARED_START}")
     top = headline(nulls)
 
     def corrected(seeds: Sequence[int]) -> float:
@@ -238,21 +249,23 @@ def _judged(
 
     n_seeds = len(pairs_SS)
     value, low, high = corrected(range(n_seeds)), math.nan, math.nan
-    reason = f"{n_seeds} seeds give no interval; at least {MIN_SEEDS} are needed"
-    if n_seeds >= MIN_SEEDS:
+    if n_seeds < MIN_SEEDS:
+        reason = f"{n_seeds} seeds give no interval; at least {MIN_SEEDS} are needed"
+    else:
         estimate = jackknife(corrected, n_seeds)
-        low, high, reason = estimate.low, estimate.high, ""
+        low, high = estimate.low, estimate.high
+        reason = "" if math.isfinite(low) else f"{top.name} leaves no room above it"
+    judged = verdict(value, (low, high))
+    if not reason and not any(null.name == "N3" and null.admissible for null in nulls):
+        judged, reason = "undetermined", NO_SURROGATE
     return replace(
-        blank,
-        observed=pair_mean(pairs_SS),
-        pairs=pairs_SS,
-        nulls=tuple(nulls),
+        seen,
         null_name=top.name,
         null=top.value,
         kappa=value,
         ci_low=low,
         ci_high=high,
-        verdict=verdict(value, (low, high)),
+        verdict=judged,
         reason=reason,
     )
 

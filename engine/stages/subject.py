@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.metrics import fourier
 from engine.metrics.gates import (
     ACCURACY,
+    DELAY,
     EXCLUDED_SHARE,
     RESTRICTED_SHARE,
     Evaluation,
@@ -86,6 +87,7 @@ def _grok(context: Context) -> Result:
     save_weights(task.model, context.run.begin_artifacts() / WEIGHTS)
     grid_PPP, W_E_PD = task.grid().cpu(), embedding(task.model, p).cpu()
     keys = fourier.key_frequencies(grid_PPP, task=config.task)
+    most = fourier.most_keys(p)
     last = task.rows[-1]
     return {
         "kind": "modular",
@@ -97,11 +99,11 @@ def _grok(context: Context) -> Result:
         "steps": steps,
         "gates": report.to_json(),
         **{name: value for name, value in last.items() if name.endswith(("_accuracy", "_loss"))},
-        "key_frequencies": list(keys.ks[: fourier.MAX_KEYS]),
-        "fve": fourier.fve(grid_PPP, keys.ks[: fourier.MAX_KEYS], config.task),
+        "key_frequencies": list(keys.ks[:most]),
+        "fve": fourier.fve(grid_PPP, keys.ks[:most], config.task),
         "embedding_gini": last["embedding_gini"],
         "grokked": _crossings(evaluations(task.rows)),
-        "spectrum": _spectrum(grid_PPP, W_E_PD, config, keys.ks[: fourier.MAX_KEYS]),
+        "spectrum": _spectrum(grid_PPP, W_E_PD, config, keys.ks[:most]),
     }
 
 
@@ -122,13 +124,13 @@ class Structure:
         """Return whether what G1, G2 and G3 ask for holds in the newest row."""
         history, last = evaluations(rows), rows[-1]
         t1 = first_crossing(history, "train_accuracy", ACCURACY).high
-        t2 = first_crossing(history, "test_accuracy", ACCURACY).high
+        t2 = first_crossing(history, "test_accuracy", ACCURACY)
         uniform = math.log(self._config.modulus)
         return (
-            t2 >= 2 * t1
-            and math.isfinite(t2)
+            t2.low >= DELAY * t1
+            and math.isfinite(t2.high)
             and min(last["train_accuracy"], last["test_accuracy"]) >= ACCURACY
-            and 1 <= last["key_count"] <= fourier.MAX_KEYS
+            and 1 <= last["key_count"] <= fourier.most_keys(self._config.modulus)
             and last["restricted_test_loss"] <= RESTRICTED_SHARE * uniform
             and last["excluded_loss"] >= EXCLUDED_SHARE * uniform
         )

@@ -61,7 +61,7 @@ def make_planted(config: Planted) -> PlantedData:
     data = _make_sparse(config)
     if config.generator == "sparse":
         return data
-    gaussian_ND = surrogate(data.activations, config.data_seed)
+    gaussian_ND = surrogate(data.activations, config.data_seed, "planted gaussian")
     nothing_NM = torch.zeros_like(data.coefficients)
     return PlantedData(config, gaussian_ND, data.features, nothing_NM, data.offset)
 

@@ -14,7 +14,7 @@ from engine.training import stream
 _CHUNK = 65_536
 
 
-def surrogate(activations_ND: Tensor, seed: int) -> Tensor:
+def surrogate(activations_ND: Tensor, seed: int, purpose: str = "surrogate") -> Tensor:
     """Return draws from N(μ, Σ), float32 [N, D], μ and Σ those of the activations (null N3).
 
     Works for covariances of any rank: the draws stay in the span of the centred activations. Their
@@ -34,7 +34,7 @@ def surrogate(activations_ND: Tensor, seed: int) -> Tensor:
     variances_D, axes_DD = torch.linalg.eigh(covariance_DD)
     # Rounding leaves eigenvalues of a singular covariance slightly negative.
     root_DD = (axes_DD * variances_D.clamp(min=0).sqrt()).float()
-    generator = stream("surrogate", seed)
+    generator = stream(purpose, seed)
     out_ND = torch.empty(N, D)
     for start in range(0, N, _CHUNK):
         rows = out_ND[start : start + _CHUNK]

@@ -76,7 +76,8 @@ def make_transformer(config: Modular, device: str | torch.device = "cpu") -> Bri
 def weights(model: Bridge) -> dict[str, nn.Parameter]:
     """Return the parameters by the native model's own names, such as `layers.0.attn.q.weight`."""
     named = {
-        name.replace("_original_component.", ""): weight for name, weight in model.named_parameters()
+        name.replace("_original_component.", ""): weight
+        for name, weight in model.named_parameters()
     }
     # TransformerLens 3.9 adds an unembedding bias to the bridge that 4.x lacks; it is zero and stays so.
     named.pop("head.bias", None)

@@ -33,6 +33,9 @@ def measure(decoders: torch.Tensor, **options: Any) -> Stability:
         "live_SF": torch.ones(decoders.shape[:2], dtype=torch.bool),
         "activation_covariance_DD": torch.eye(decoders.shape[2]),
         "initial_SFD": None,
+        # What SAEs of nothing look like; without it there is no verdict.
+        "surrogate_SFD": rows(*decoders.shape, seed=11),
+        "surrogate_live_SF": torch.ones(decoders.shape[:2], dtype=torch.bool),
     }
     return measure_stability(decoders, **(defaults | options))
 
@@ -183,6 +186,40 @@ def test_when_everything_is_live_both_subsets_say_the_same() -> None:
         assert twin == agreement.to_json() | {"subset": "live"}
 
 
+def test_without_a_surrogate_there_is_no_verdict() -> None:
+    agreement = measure(noisy_copies(0.5), surrogate_SFD=None).agreement("mean_max_cos")
+    assert agreement.kappa > 0.5
+    assert agreement.verdict == "undetermined"
+    assert "N3" in agreement.reason
+
+
+def test_seeds_of_one_start_are_judged_against_the_surrogate_alone() -> None:
+    # What they share they may have started with: directions at random are no null for them.
+    decoders, twin = noisy_copies(0.5), noisy_copies(0.5, seed=9)
+    agreement = measure(decoders, independent=False, surrogate_SFD=twin).agreement("mean_max_cos")
+    assert [null.name for null in agreement.nulls if null.admissible] == ["N3"]
+    assert agreement.verdict == "chance"
+    alone = measure(decoders, independent=False, surrogate_SFD=None).agreement("mean_max_cos")
+    assert alone.verdict == "undetermined"
+    assert math.isnan(alone.kappa)
+    assert "share their initial weights" in alone.reason
+
+
+def test_noise_on_the_atoms_never_improves_kappa() -> None:
+    # Activations in six dimensions, atoms inside them, then ever more noise outside.
+    covariance = torch.diag(torch.tensor([1.0] * 6 + [0.0] * (D - 6)))
+    inside = noisy_copies(0.2) @ covariance
+    kappas = []
+    for sigma in (0.0, 0.02, 0.3, 1.0):
+        noisy = inside / inside.norm(dim=2, keepdim=True) + sigma * rows(S, F, D, seed=21) / D**0.5
+        twin = rows(S, F, D, seed=22) @ covariance
+        twin = twin / twin.norm(dim=2, keepdim=True) + sigma * rows(S, F, D, seed=23) / D**0.5
+        found = measure(noisy, activation_covariance_DD=covariance, surrogate_SFD=twin)
+        kappas.append(found.agreement("mean_max_cos").kappa)
+    assert kappas[0] >= kappas[1] - 0.05
+    assert kappas[1] >= kappas[2] - 0.05
+
+
 @pytest.mark.parametrize("case", ["dead seed", "no record"])
 def test_an_empty_live_set_is_reported_not_raised(case: str) -> None:
     live = torch.ones(S, F, dtype=torch.bool)
@@ -207,7 +244,8 @@ def test_two_seeds_give_values_but_no_verdict() -> None:
 
 
 def test_nulls_without_data_say_so() -> None:
-    nulls = measure(noisy_copies(0.5), activation_covariance_DD=None).agreement("matched_mcc").nulls
+    nulls = measure(noisy_copies(0.5), activation_covariance_DD=None, surrogate_SFD=None)
+    nulls = nulls.agreement("matched_mcc").nulls
     assert [(null.name, null.admissible) for null in nulls] == [
         ("N0", True),
         ("N1", False),
@@ -365,6 +403,9 @@ def test_measurements_that_mean_nothing_are_refused(options: dict[str, Any], whe
         "live_SF": None,
         "activation_covariance_DD": torch.eye(5),
         "initial_SFD": None,
+        # What SAEs of nothing look like; without it there is no verdict.
+        "surrogate_SFD": rows(*decoders.shape, seed=11),
+        "surrogate_live_SF": torch.ones(decoders.shape[:2], dtype=torch.bool),
     }
     with pytest.raises(InputError, match=where):
         measure_stability(decoders, **(defaults | options))
