@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -121,3 +121,18 @@ def verdict(kappa: float, ci: tuple[float, float]) -> Verdict:
     if kappa < WEAK_BELOW:
         return "weak"
     return "moderate" if kappa < MODERATE_BELOW else "strong"
+
+
+def spread(values: Sequence[float]) -> dict[str, Any]:
+    """Return mean, standard deviation (ddof 1) and the values per seed, as plain JSON values.
+
+    Values that are not finite become None and are left out of mean and deviation, which are None
+    when nothing (or, for the deviation, a single value) is left.
+    """
+    known = [value for value in values if math.isfinite(value)]
+    mean = math.fsum(known) / len(known) if known else None
+    sd = None
+    if mean is not None and len(known) > 1:
+        sd = math.sqrt(math.fsum((value - mean) ** 2 for value in known) / (len(known) - 1))
+    plain = [value if math.isfinite(value) else None for value in values]
+    return {"mean": mean, "sd": sd, "per_seed": plain}

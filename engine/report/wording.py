@@ -29,7 +29,8 @@ SIMILARITY = {
     "moderate": "more alike than chance, but far from the same",
     "strong": "much more alike than chance",
 }
-SOURCES = {"neurons": "neurons", "pca": "PCA", "random": "random"}
+SOURCES = {"neurons": "neurons", "pca": "PCA", "random": "random", "random_covariance": "rand. Σ"}
+"""Dictionaries that cost nothing; `rand. Σ` is random with the covariance of the activations."""
 
 
 def fraction(value: float | None, digits: int = 2) -> str:

@@ -34,8 +34,9 @@ class Batches:
         seeds: Sequence[int],
         vary_order: bool,
         device: torch.device,
+        groups_N: Tensor | None = None,
     ) -> None:
-        """Split and measure.
+        """Split and measure; activations of one group are held out together.
 
         Raises:
             InputError: not a matrix, too few rows, not finite, or all rows equal.
@@ -47,15 +48,11 @@ class Batches:
             )
         self.activations_ND, self.device = activations_ND, device
         self.inputs, self.width = activations_ND.shape
-        held = max(1, round(self.inputs * training.held_out))
-        if self.inputs - held < 2:
+        self.held_out, self.train = _split(self.inputs, training, groups_N)
+        if len(self.train) < 2:
             raise InputError(
                 "activations", f"{self.inputs} rows", "at least 2 beside the held-out part"
             )
-        shuffled = torch.randperm(
-            self.inputs, generator=stream("held-out split", training.split_seed)
-        )
-        self.held_out, self.train = shuffled[:held], shuffled[held:]
         self.mean_D, spread = self._measure()
         self.scale = math.sqrt(self.width / spread) if training.normalize else 1.0
         self.spread = spread * self.scale**2
@@ -96,6 +93,25 @@ class Batches:
         """Yield these activations in order, [S, ≤1024, D] each, centred and scaled."""
         for part in torch.split(rows, CHUNK):
             yield self.take(part).expand(self._seeds, -1, -1)
+
+
+def _split(n: int, training: SaeTraining, groups_N: Tensor | None) -> tuple[Tensor, Tensor]:
+    """Return the held-out rows and the others, int64, both shuffled.
+
+    Rows of one group never part: a model that computes a+b gives (a, b) and (b, a) all but the same
+    activations, and a mirror in the training part would make the held-out part a test of memory.
+    """
+    groups_N = (
+        torch.arange(n) if groups_N is None else torch.unique(groups_N, return_inverse=True)[1]
+    )
+    generator = stream("held-out split", training.split_seed)
+    place_N = torch.randperm(int(groups_N.max()) + 1, generator=generator)[groups_N]
+    order_N = torch.randperm(n, generator=generator)
+    order_N = order_N[torch.argsort(place_N[order_N], stable=True)]
+    held = min(max(1, round(n * training.held_out)), n - 1)
+    while held < n and place_N[order_N[held]] == place_N[order_N[held - 1]]:
+        held += 1
+    return order_N[:held], order_N[held:]
 
 
 def _orders(n: int, training: SaeTraining, seeds: Sequence[int]) -> list[BatchOrder]:

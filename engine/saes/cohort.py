@@ -37,6 +37,7 @@ class Cohort:
         vary: Sequence[str] = ("init",),
         device: str = "cpu",
         sparse: bool | None = None,
+        groups_N: Tensor | None = None,
     ) -> None:
         """Prepare the data and the initial weights.
 
@@ -48,6 +49,7 @@ class Cohort:
             vary: what a seed decides: `init`, `order`, or both.
             device: torch device of the weights and batches.
             sparse: use the sparse kernels; None where the device has them.
+            groups_N: activations of one group are held out together.
 
         Raises:
             InputError: the activations cannot be trained on.
@@ -59,6 +61,7 @@ class Cohort:
             seeds=self.seeds,
             vary_order="order" in vary,
             device=torch.device(device),
+            groups_N=groups_N,
         )
         init_seeds = self.seeds if "init" in vary else (training.init_seed,) * len(self.seeds)
         weights = initial_weights(init_seeds, config.d_sae, self.batches.width)

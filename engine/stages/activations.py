@@ -8,11 +8,15 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
+from engine.errors import GateFailed
 from engine.stages.context import Context, Result
 from engine.study.subject import Modular, Subject
+from engine.subjects.arithmetic import make_problem, pairs
 from engine.subjects.surrogate import moments
 
 FILE = "activations.safetensors"
+LEAK_TOLERANCE = 1e-4
+"""Largest change of an activation, relative to the largest, that is still float32 noise."""
 _SUBJECT: TypeAdapter[Subject] = TypeAdapter(Subject)
 
 
@@ -21,25 +25,35 @@ def read_subject(run: RunDirectory) -> Subject:
     return _SUBJECT.validate_python(run.read_job()["config"], strict=False)
 
 
-def read_activations(run: RunDirectory) -> Tensor:
-    """Return the activations [N, D] of a finished activations job, float32."""
-    return load_file(run.artifacts / FILE)["activations"]
+def read_activations(run: RunDirectory) -> tuple[Tensor, Tensor]:
+    """Return the activations [N, D], float32, and the group of each row [N], of a finished job."""
+    tensors = load_file(run.artifacts / FILE)
+    return tensors["activations"], tensors["groups"]
 
 
 def run(context: Context) -> Result:
     """Read the activations: for `modular` over the full grid, row a·p + b, at the read position."""
     subject_run, hook = context.inputs["subject"], str(context.config["hook"])
-    subject_run.read_result()
+    gates = subject_run.read_result().get("gates")
+    if gates and not gates["passed"] and context.policy.get("gates") == "enforce":
+        raise GateFailed("the subject failed a gate; `gates: warn` goes on and marks every result")
     subject = read_subject(subject_run)
     if isinstance(subject, Modular):
         x_ND = _harvest(subject, subject_run, hook, context.device)
+        groups_N = (
+            commuting_pairs(subject.modulus)
+            if subject.task != "subtract"
+            else torch.arange(len(x_ND))
+        )
     else:
         from engine.subjects.planted import load_planted
 
         x_ND = load_planted(subject_run.artifacts).activations
+        groups_N = torch.arange(len(x_ND))
     mean_D, covariance_DD = moments(x_ND)
     variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
-    save_file({"activations": x_ND.contiguous()}, context.run.begin_artifacts() / FILE)
+    tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
+    save_file(tensors, context.run.begin_artifacts() / FILE)
     return {
         "hook": hook,
         "samples": len(x_ND),
@@ -53,10 +67,25 @@ def run(context: Context) -> Result:
 
 def _harvest(subject: Modular, run: RunDirectory, hook: str, device: str) -> Tensor:
     from engine.stages.subject import WEIGHTS
-    from engine.subjects.arithmetic import make_problem
     from engine.subjects.transformer import activations, load_weights
 
     problem = make_problem(subject)
     model = load_weights(subject, run.artifacts / WEIGHTS, device)
-    tokens_NT = problem.tokens_NT.to(device)
-    return activations(model, tokens_NT, [hook], problem.read_index)[hook].float().cpu()
+    tokens_NT, at = problem.tokens_NT.to(device), problem.read_index
+    x_ND = activations(model, tokens_NT, [hook], at)[hook]
+    if at + 1 < tokens_NT.shape[1]:
+        # The gates ask the logits; here the activations themselves must not know what comes after.
+        shuffled_NT = tokens_NT.clone()
+        shuffled_NT[:, at + 1 :] = tokens_NT.roll(1, dims=0)[:, at + 1 :]
+        change = (activations(model, shuffled_NT, [hook], at)[hook] - x_ND).abs().max()
+        if float(change) > LEAK_TOLERANCE * float(x_ND.abs().max()):
+            raise GateFailed(
+                f"G0 leakage: activations at {hook} change by {change:.3g} with later tokens"
+            )
+    return x_ND.float().cpu()
+
+
+def commuting_pairs(p: int) -> Tensor:
+    """Return a group for each row a·p + b that (a, b) shares with (b, a), int64 [p²]."""
+    a, b = pairs(p)
+    return torch.minimum(a, b) * p + torch.maximum(a, b)

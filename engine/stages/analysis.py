@@ -5,30 +5,28 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.metrics.agreement import Stability
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
+from engine.metrics.uncertainty import spread
 from engine.saes.architectures import initial_weights
 from engine.saes.formats import TrainedSaes, load_cohort
 from engine.stages.activations import read_activations, read_subject
+from engine.stages.cohort import SPLIT
 from engine.stages.context import Context, Result
-from engine.stages.features import write_features
+from engine.stages.features import best_matches, write_features
+from engine.stages.flags import HEADLINE_METRIC, SHARED_INITIALISATION, UNTRAINED, red_flags
 from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
-
-HEADLINE_METRIC = "mean_max_cos"
-NEAR_START = 0.5
-"""Mean cosine of decoder rows with their start above which they are called undertrained (convention)."""
 
 
 def run(context: Context) -> Result:
@@ -37,19 +35,23 @@ def run(context: Context) -> Result:
     options = Analysis.model_validate(config["analysis"], strict=False)
     for source in inputs.values():
         source.read_result()
-    x_ND, saes = read_activations(inputs["activations"]), load_cohort(inputs["cohort"].artifacts)
+    x_ND, _ = read_activations(inputs["activations"])
+    saes = load_cohort(inputs["cohort"].artifacts)
+    twin = load_cohort(inputs["surrogate"].artifacts) if "surrogate" in inputs else None
     live_SF = _live(saes)
     initial_SFD, varied = _initial_decoders(inputs["cohort"], saes)
-    stability = _stability(inputs, x_ND, saes, initial_SFD if varied else None, live_SF, options)
-    truth = _truth(inputs, str(config["hook"]), x_ND, saes, live_SF)
+    stability = _stability(x_ND, saes, twin, initial_SFD if varied else None, live_SF, options)
+    hook = str(config["hook"])
+    truth, recovered = _truth(inputs, hook, x_ND, saes, live_SF)
     folder = context.run.begin_artifacts()
-    write_features(folder, str(config["hook"]), saes, live_SF, stability, truth.features)
-    cohort = _describe(inputs, str(config["hook"]), saes, initial_SFD)
-    cohort["quality"]["loss_recovered"] = (
-        spread(truth.loss_recovered) if truth.loss_recovered else None
-    )
-    plain = stability.to_json() if stability else {"metrics": {}, "step_zero": None}
-    warnings = _red_flags(inputs, cohort, plain)
+    surrogate_match = best_matches(twin) if twin else None
+    write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
+    cohort = _describe(inputs, hook, saes, initial_SFD, live_SF)
+    cohort["quality"]["loss_recovered"] = recovered
+    plain = stability.to_json()
+    warnings = red_flags(inputs, cohort, plain)
+    if not varied:
+        warnings.append(SHARED_INITIALISATION)
     subset = _headline_subset(plain)
     return {
         "cohort": {
@@ -64,25 +66,6 @@ def run(context: Context) -> Result:
     }
 
 
-def spread(values: Sequence[float]) -> dict[str, Any]:
-    """Return mean, standard deviation (ddof 1) and the values by seed; NaN becomes null."""
-    mean = math.fsum(values) / len(values)
-    variance = (
-        math.fsum((v - mean) ** 2 for v in values) / (len(values) - 1)
-        if len(values) > 1
-        else math.nan
-    )
-    return {
-        "mean": _plain(mean),
-        "sd": _plain(math.sqrt(variance)) if not math.isnan(variance) else None,
-        "per_seed": [_plain(value) for value in values],
-    }
-
-
-def _plain(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
 def _live(saes: TrainedSaes) -> Tensor:
     """Return which latents fire often enough to be counted, bool [S, F]."""
     assert saes.fires is not None, "cohorts are saved with their firing counts"
@@ -90,17 +73,13 @@ def _live(saes: TrainedSaes) -> Tensor:
 
 
 def _stability(
-    inputs: dict[str, RunDirectory],
     x_ND: Tensor,
     saes: TrainedSaes,
+    twin: TrainedSaes | None,
     initial_SFD: Tensor | None,
     live_SF: Tensor,
     options: Analysis,
-) -> Stability | None:
-    """Return the agreement of the seeds; one seed has nothing to agree with."""
-    if len(saes.seeds) < 2:
-        return None
-    twin = load_cohort(inputs["surrogate"].artifacts) if "surrogate" in inputs else None
+) -> Stability:
     return measure_stability(
         saes.weights.W_dec,
         live_SF,
@@ -111,18 +90,21 @@ def _stability(
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
+        independent=initial_SFD is not None,
     )
 
 
 def _truth(
     inputs: dict[str, RunDirectory], hook: str, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
-) -> Truth:
+) -> tuple[Truth, dict[str, Any] | None]:
+    """Return the agreement with the ground truth, and the loss recovered where there is a model."""
     subject = read_subject(inputs["subject"])
-    if isinstance(subject, Modular):
-        truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
-        recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes)
-        return Truth(truth.summary, truth.features, recovered)
-    return score_planted(inputs["subject"], x_ND, saes, live_SF)
+    if not isinstance(subject, Modular):
+        return score_planted(inputs["subject"], x_ND, saes, live_SF), None
+    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
+    held_out = load_file(inputs["cohort"].artifacts / SPLIT)["held_out"]
+    recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, held_out)
+    return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
 
 
 def _initial_decoders(run: RunDirectory, saes: TrainedSaes) -> tuple[Tensor, bool]:
@@ -134,9 +116,17 @@ def _initial_decoders(run: RunDirectory, saes: TrainedSaes) -> tuple[Tensor, boo
 
 
 def _describe(
-    inputs: dict[str, RunDirectory], hook: str, saes: TrainedSaes, initial_SFD: Tensor
+    inputs: dict[str, RunDirectory],
+    hook: str,
+    saes: TrainedSaes,
+    initial_SFD: Tensor,
+    live_SF: Tensor,
 ) -> dict[str, Any]:
-    """Return what the cohort is and how well it reconstructs."""
+    """Return what the cohort is, how well it reconstructs and how far it came from its start.
+
+    Dead latents fire on none of all activations; live ones often enough to be counted (science.md §2);
+    the rest fire rarely.
+    """
     result, job = inputs["cohort"].read_result(), inputs["cohort"].read_job()
     quality = result["quality"]
     alignment = [
@@ -144,7 +134,10 @@ def _describe(
         for e_FD, d_FD in zip(saes.weights.W_enc, saes.weights.W_dec, strict=True)
     ]
     # Rows keep their place, so each can be compared with where it started.
-    kept = torch.nn.functional.cosine_similarity(saes.weights.W_dec, initial_SFD, dim=2).mean(1)
+    # Dead rows never move; they would hide that the others did.
+    cosine_SF = torch.nn.functional.cosine_similarity(saes.weights.W_dec, initial_SFD, dim=2)
+    kept = [float(c[live].mean()) for c, live in zip(cosine_SF, live_SF, strict=True)]
+    assert saes.fires is not None, "cohorts are saved with their firing counts"
     return {
         "title": job["name"],
         "hook": hook,
@@ -156,12 +149,11 @@ def _describe(
         "seeds": list(saes.seeds),
         "steps": result["steps"],
         "quality": {
-            **{
-                name: spread(quality[name])
-                for name in ("explained_variance", "l0", "dead_fraction")
-            },
+            **{name: spread(quality[name]) for name in ("explained_variance", "l0")},
+            "dead_fraction": spread((saes.fires == 0).double().mean(1).tolist()),
+            "live_fraction": spread(live_SF.double().mean(1).tolist()),
             "encoder_decoder_alignment": spread(alignment),
-            "cosine_with_start": spread(kept.tolist()),
+            "cosine_with_start": spread(kept),
         },
     }
 
@@ -176,41 +168,6 @@ def _headline_subset(plain: dict[str, Any]) -> str:
 def _verdict(plain: dict[str, Any], subset: str, warnings: list[str]) -> str:
     """Return the headline's verdict; SAEs that did not train have none."""
     agreement = plain["metrics"].get(HEADLINE_METRIC, {}).get(subset)
-    if agreement is None or any("did not train" in text for text in warnings):
+    if agreement is None or any(UNTRAINED in text for text in warnings):
         return "undetermined"
     return str(agreement["verdict"])
-
-
-def _red_flags(
-    inputs: dict[str, RunDirectory], cohort: dict[str, Any], plain: dict[str, Any]
-) -> list[str]:
-    """Return what a reader must know before believing the cohort's figures."""
-    flags = []
-    floor = inputs["activations"].read_result()["rank_one_variance"]
-    quality = cohort["quality"]
-    ev, dead = quality["explained_variance"], quality["dead_fraction"]["mean"]
-    worst = min(value if value is not None else -math.inf for value in ev["per_seed"])
-    if worst < floor:
-        flags.append(
-            f"a seed explains {worst:.3f} of the variance, less than one principal direction ({floor:.3f}): "
-            "it did not train"
-        )
-    elif ev["mean"] < 0.7:
-        flags.append(
-            f"explained variance is {ev['mean']:.2f}, below .7: the features describe little"
-        )
-    if dead > 0.3:
-        flags.append(f"{dead:.0%} of the latents are dead on the held-out activations")
-    kept = quality["cosine_with_start"]["mean"]
-    if kept > NEAR_START:
-        flags.append(
-            f"decoder rows still have a mean cosine of {kept:.2f} with their random start: what the seeds "
-            "agree on is mostly how they were initialised; train longer or with a larger learning rate"
-        )
-    step_zero = plain["step_zero"]
-    if step_zero is not None and not step_zero["ok"]:
-        flags.append(
-            f"before training the seeds already score {step_zero['observed']:.3f} where independent ones "
-            f"score {step_zero['expected']:.3f}: they share their initialisation"
-        )
-    return flags

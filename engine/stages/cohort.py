@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pydantic import TypeAdapter
+from safetensors.torch import save_file
 
 from engine.saes.cohort import Cohort
 from engine.saes.formats import save_cohort, save_sae, to_raw
@@ -12,6 +13,7 @@ from engine.study.sae import Sae, SaeTraining
 from engine.subjects.surrogate import surrogate
 from engine.training import train
 
+SPLIT = "split.safetensors"
 _SAE: TypeAdapter[Sae] = TypeAdapter(Sae)
 
 
@@ -28,13 +30,19 @@ def run(context: Context) -> Result:
     """
     config = context.config
     context.inputs["activations"].read_result()
-    x_ND = read_activations(context.inputs["activations"])
+    x_ND, groups_N = read_activations(context.inputs["activations"])
     if config["surrogate"] is not None:
         x_ND = surrogate(x_ND, int(config["surrogate"]["seed"]))
     training = SaeTraining.model_validate(config["training"], strict=False)
     seeds = tuple(config["seeds"])
     cohort = Cohort(
-        read_sae(config["sae"]), training, seeds, x_ND, vary=config["vary"], device=context.device
+        read_sae(config["sae"]),
+        training,
+        seeds,
+        x_ND,
+        vary=config["vary"],
+        device=context.device,
+        groups_N=groups_N,
     )
     done = train(
         cohort,
@@ -49,6 +57,7 @@ def run(context: Context) -> Result:
     saes = to_raw(cohort)
     folder = context.run.begin_artifacts()
     save_cohort(folder, saes)
+    save_file({"held_out": cohort.batches.held_out}, folder / SPLIT)
     for seed in seeds:
         save_sae(folder / f"seed-{seed}", saes.select(seed))
     return {"steps": done, "seeds": list(seeds), "quality": quality.as_dict()}

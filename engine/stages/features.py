@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from torch import Tensor
 
 from engine.metrics.agreement import Stability
-from engine.metrics.similarity import enc_dec_alignment
+from engine.metrics.similarity import cosine_matrix, enc_dec_alignment, live_mask
 from engine.saes.formats import TrainedSaes
 
 FILE = "features.parquet"
@@ -21,10 +22,15 @@ def write_features(
     hook: str,
     saes: TrainedSaes,
     live_SF: Tensor,
-    stability: Stability | None,
+    stability: Stability,
+    surrogate_match: np.ndarray | None,
     truth: list[dict[str, Tensor]],
 ) -> None:
-    """Write `features.parquet`: identity, density, stability, and what the ground truth says."""
+    """Write `features.parquet`: identity, density, stability, and what the ground truth says.
+
+    `surrogate_match` are the median best cosines of the surrogate's features [M]: `p_surrogate` is how
+    often one of them reaches that of a feature.
+    """
     tables = []
     for s, seed in enumerate(saes.seeds):
         features = saes.config.d_sae
@@ -40,8 +46,7 @@ def write_features(
                 enc_dec_alignment(saes.weights.W_enc[s], saes.weights.W_dec[s])
             ),
         }
-        if stability is not None:
-            columns |= _agreement(stability, s)
+        columns |= _agreement(stability, s, surrogate_match)
         columns |= {name: _column(values) for name, values in truth[s].items()}
         tables.append(pa.table(columns))
     pq.write_table(pa.concat_tables(tables), folder / FILE, compression="zstd")
@@ -53,18 +58,38 @@ def _title(saes: TrainedSaes) -> str:
     return sae_title(saes.config)
 
 
-def _agreement(stability: Stability, s: int) -> dict[str, object]:
+def _agreement(
+    stability: Stability, s: int, surrogate_match: np.ndarray | None
+) -> dict[str, object]:
     """Return how well the other seeds have each feature of seed `s`."""
     features = stability.features
     others = [t for t in range(stability.n_seeds) if t != s]
     best, partner = features.best[s][others], features.partner[s][others]
-    return {
+    median = np.median(best, axis=0)
+    columns: dict[str, object] = {
         "stability": features.stability[s],
         "best_cosine": pa.array(list(best.T.astype(np.float32)), pa.list_(pa.float32())),
         "partner": pa.array(list(partner.T.astype(np.int32)), pa.list_(pa.int32())),
-        "median_best_cosine": np.median(best, axis=0),
-        "median_p": np.median(features.p_effective[s][others], axis=0),
+        "median_best_cosine": median,
     }
+    if surrogate_match is not None:
+        ordered = np.sort(surrogate_match)
+        at_least = len(ordered) - np.searchsorted(ordered, median, side="left")
+        columns["p_surrogate"] = (1 + at_least) / (1 + len(ordered))
+    return columns
+
+
+def best_matches(saes: TrainedSaes) -> np.ndarray:
+    """Return the median best cosine of every live feature with the other seeds, all seeds together."""
+    assert saes.fires is not None, "cohorts are saved with their firing counts"
+    decoders = saes.weights.W_dec
+    found = []
+    for s, fires_F in enumerate(saes.fires):
+        others = [t for t in range(len(decoders)) if t != s]
+        best = [cosine_matrix(decoders[s], decoders[t]).amax(1) for t in others]
+        median_F = torch.stack(best).quantile(0.5, dim=0)
+        found.append(median_F[live_mask(fires_F, saes.inputs)].numpy())
+    return np.concatenate(found)
 
 
 def _column(values: Tensor) -> np.ndarray:

@@ -29,8 +29,13 @@ from engine.study.subject import Modular, Planted
 from engine.subjects.arithmetic import Problem
 from engine.subjects.modular import Grokking
 from engine.subjects.planted import make_planted, save_planted
-from engine.subjects.reader import logits
-from engine.subjects.transformer import Bridge, embedding, network, save_weights, token_embedding
+from engine.subjects.transformer import (
+    Bridge,
+    bridge_logits,
+    embedding,
+    save_weights,
+    token_embedding,
+)
 from engine.training import train
 
 WEIGHTS = "transformer.safetensors"
@@ -161,7 +166,7 @@ def check_leakage(
         problem.tokens_NT,
         at,
         problem.answers_N,
-        lambda tokens_NT: logits(network(model), tokens_NT, at),
+        lambda tokens_NT: bridge_logits(model, tokens_NT, at),
         token_embedding(model),
         p=config.modulus,
         history=history,

@@ -6,8 +6,8 @@ Shapes: S seeds, N activations (p² for the grid), D width, F latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
-from engine.errors import InputError
 from engine.metrics.activation_maps import FeatureScores, score_features
 from engine.metrics.ground_truth import (
     FAMILIES,
+    Plane,
     Planes,
     Recovery,
     baselines,
@@ -28,13 +28,15 @@ from engine.metrics.ground_truth import (
     random_directions,
     recover,
 )
-from engine.metrics.matching import TruthMatch, truth_match
+from engine.metrics.matching import truth_match
 from engine.metrics.nulls import effective_rank
+from engine.metrics.uncertainty import spread
+from engine.saes.architectures import initial_weights
 from engine.saes.formats import TrainedSaes
 from engine.stages.subject import WEIGHTS
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem
-from engine.subjects.planted import load_planted
+from engine.subjects.planted import PlantedData, load_planted
 from engine.subjects.reader import logits, spliced_logits
 from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
@@ -52,8 +54,6 @@ class Truth:
     """Plain values for the report; None where nothing is known."""
     features: list[Columns]
     """Per seed, named columns [F]."""
-    loss_recovered: list[float]
-    """Per seed; empty where there is no model to splice into."""
 
 
 def score_modular(
@@ -85,19 +85,13 @@ def score_modular(
     )
     truth = class_truth(x_ND, p, task)
     summary = {
-        "recall": _spread([recovery.recall for recovery, _ in scores]),
-        "precision": _spread([recovery.precision for recovery, _ in scores]),
+        "recall": spread([recovery.recall for recovery, _ in scores]),
+        "precision": spread([recovery.precision for recovery, _ in scores]),
         "planes": [
             {"family": q.family, "k": q.k, "share": q.share, "exists": q.exists}
             for q in found.planes
         ],
-        "baselines": {
-            name: {
-                "recall": _mean([r.recall for r in recoveries]),
-                "precision": _mean([r.precision for r in recoveries]),
-            }
-            for name, recoveries in controls.items()
-        },
+        "baselines": _baseline_summary(controls),
         "activation_rank": rank,
         "energy_null": {
             "expected_max": scores[0][0].null.expected_max,
@@ -106,7 +100,7 @@ def score_modular(
         "class_truth": {"share": truth.share, "null": truth.null},
         "features": _map_summary([maps for _, maps in scores], live_SF),
     }
-    return Truth(summary, columns, [])
+    return Truth(summary, columns)
 
 
 def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
@@ -156,7 +150,7 @@ def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, An
 
     def medians(values: Sequence[Tensor]) -> dict[str, Any]:
         kept = [v[live] for v, live in zip(values, live_SF, strict=True)]
-        return _spread([float(v.nanmedian()) if len(v) else math.nan for v in kept])
+        return spread([float(v.nanmedian()) if len(v) else math.nan for v in kept])
 
     return {
         "selectivity": medians([m.selectivity for m in maps]),
@@ -169,69 +163,129 @@ def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, An
     }
 
 
+@dataclass(frozen=True)
+class LossRecovered:
+    """(CE_mean − CE_sae)/(CE_mean − CE_clean): 1 is as good as the real activations, 0 as their mean."""
+
+    per_seed: list[float]
+    untrained: float
+    """The same of an SAE that was never trained: how little the measure asks here."""
+
+
 def loss_recovered(
-    subject: Modular, run: RunDirectory, hook: str, x_ND: Tensor, saes: TrainedSaes
-) -> list[float]:
-    """Return (CE_mean − CE_sae)/(CE_mean − CE_clean) by seed: 1 is as good as the real activations, 0 as
-    good as their mean. Spliced at the read position only, over the full grid, in nats."""
+    subject: Modular,
+    run: RunDirectory,
+    hook: str,
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    held_out: Tensor,
+) -> LossRecovered:
+    """Splice each seed's reconstruction at the read position; on held-out pairs, in nats."""
     problem = make_problem(subject)
-    model = read_network(subject, run.artifacts / WEIGHTS)
-    tokens_NT, at = problem.tokens_NT, problem.read_index
+    network = read_network(subject, run.artifacts / WEIGHTS)
+    tokens_HT, answers_H = problem.tokens_NT[held_out], problem.answers_N[held_out]
+    x_HD, mean_D, at = x_ND[held_out], x_ND.mean(0), problem.read_index
 
-    def loss(logits_NC: Tensor) -> float:
-        return float(torch.nn.functional.cross_entropy(logits_NC.double(), problem.answers_N))
+    def loss(logits_HC: Tensor) -> float:
+        return float(torch.nn.functional.cross_entropy(logits_HC.double(), answers_H))
 
-    def spliced(replacement_ND: Tensor) -> float:
-        return loss(spliced_logits(model, tokens_NT, hook, at, replacement_ND))
+    def spliced(replacement_HD: Tensor) -> float:
+        return loss(spliced_logits(network, tokens_HT, hook, at, replacement_HD))
 
-    clean, mean = loss(logits(model, tokens_NT, at)), spliced(x_ND.mean(0).expand_as(x_ND))
-    return [
-        (mean - spliced(reconstruct(saes, s, x_ND))) / (mean - clean)
-        for s in range(len(saes.seeds))
-    ]
+    clean, mean = loss(logits(network, tokens_HT, at)), spliced(mean_D.expand_as(x_HD))
+
+    def recovered(one: TrainedSaes) -> float:
+        return (mean - spliced(one.decode(one.encode(x_HD))[0])) / (mean - clean)
+
+    return LossRecovered(
+        per_seed=[recovered(saes.select(seed)) for seed in saes.seeds],
+        untrained=recovered(untrained(saes, mean_D)),
+    )
 
 
-def reconstruct(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
-    """Return one seed's reconstruction of all activations, [N, D], computed in chunks."""
-    one = saes.select(saes.seeds[number]).architecture()
-    return torch.cat([one.decode(one.encode(rows[None]))[0] for rows in x_ND.split(CHUNK)])
+def untrained(saes: TrainedSaes, mean_D: Tensor) -> TrainedSaes:
+    """Return an SAE of the same setting as it was before its first step, in raw units."""
+    seed = saes.seeds[0]
+    fresh = initial_weights([seed], saes.config.d_sae, len(mean_D))
+    return TrainedSaes(saes.config, (seed,), replace(fresh, b_dec=mean_D[None].clone()), saes.scale)
 
 
 def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor) -> Truth:
-    """Match each seed's live atoms with the planted features, beside PCA and random directions."""
-    truth_MD = load_planted(run.artifacts).features
-    matches: list[TruthMatch | None] = []
-    for decoder_FD, live_F in zip(saes.weights.W_dec, live_SF, strict=True):
-        try:
-            matches.append(truth_match(decoder_FD, truth_MD, live_N=live_F))
-        except InputError:  # no live atom: nothing is recovered
-            matches.append(None)
-    width = truth_MD.shape[1]
-    random_FD = random_directions(saes.config.d_sae, width, seed=0)
-    controls = {"pca": pca_directions(x_ND), "random": random_FD}
-    scored = {name: truth_match(d.double(), truth_MD.double()) for name, d in controls.items()}
+    """Compare each seed's live atoms with what was planted, beside PCA and random directions.
+
+    Planes of a `fourier` subject are scored as planes: single directions in them are arbitrary. Features
+    of both signs are two features each for a non-negative code. In `gaussian` data nothing is planted.
+    """
+    data = load_planted(run.artifacts)
+    nothing: list[Columns] = [{} for _ in saes.seeds]
+    if data.config.generator == "gaussian":
+        return Truth(None, nothing)
+    if data.config.generator == "fourier":
+        return Truth(_score_planes(data, x_ND, saes, live_SF), nothing)
+    truth_MD = data.features
+    if data.config.signed:
+        truth_MD = torch.cat([truth_MD, -truth_MD])
+    dictionaries = [d_FD[live] for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)]
+    n_live = [len(d_ND) for d_ND in dictionaries]
+    # A dictionary of fewer atoms has fewer chances: random ones are as large as what is live.
+    width, size = truth_MD.shape[1], max(1, round(sum(n_live) / len(n_live)))
+    controls = {
+        "pca": [pca_directions(x_ND)],
+        "random": [random_directions(size, width, seed) for seed in BASELINE_SEEDS],
+    }
+    matches = _match(dictionaries, truth_MD)
     summary = {
-        "gt_mcc": _spread([m.mcc if m else 0.0 for m in matches]),
-        "recall": _spread([m.recall if m else 0.0 for m in matches]),
-        "precision": _spread([m.precision if m else math.nan for m in matches]),
+        **{name: spread([match[name] for match in matches]) for name in MATCH},
+        "n_live": spread([float(n) for n in n_live]),
         "baselines": {
-            name: {"gt_mcc": m.mcc, "recall": m.recall, "precision": m.precision}
-            for name, m in scored.items()
+            name: {
+                key: spread([match[key] for match in _match(group, truth_MD)])["mean"]
+                for key in MATCH
+            }
+            for name, group in controls.items()
         },
     }
-    return Truth(summary, [{} for _ in saes.seeds], [])
+    return Truth(summary, nothing)
 
 
-def _mean(values: Sequence[float]) -> float | None:
-    known = [value for value in values if math.isfinite(value)]
-    return math.fsum(known) / len(known) if known else None
+MATCH = ("gt_mcc", "recall", "precision")
 
 
-def _spread(values: Sequence[float]) -> dict[str, Any]:
-    known = [value for value in values if math.isfinite(value)]
-    mean = _mean(values)
-    sd = None
-    if mean is not None and len(known) > 1:
-        sd = math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (len(known) - 1))
-    plain = [value if math.isfinite(value) else None for value in values]
-    return {"mean": mean, "sd": sd, "per_seed": plain}
+def _match(dictionaries: Sequence[Tensor], truth_MD: Tensor) -> list[dict[str, float]]:
+    """Return GT-MCC, recall and precision of each; without a live atom nothing is recovered."""
+    found = []
+    for atoms_ND in dictionaries:
+        match = truth_match(atoms_ND.double(), truth_MD.double()) if len(atoms_ND) else None
+        values = (match.mcc, match.recall, match.precision) if match else (0.0, 0.0, math.nan)
+        found.append(dict(zip(MATCH, values, strict=True)))
+    return found
+
+
+def _score_planes(
+    data: PlantedData, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
+) -> dict[str, Any]:
+    """Score planted planes: rows 2k and 2k+1 of the features span plane k."""
+    bases = data.features.double().view(-1, 2, data.features.shape[1])
+    share = 1 / len(bases)
+    truth = [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
+    found = [
+        recover(d_FD, truth, live) for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
+    ]
+    size = max(1, round(sum(r.n_live for r in found) / len(found)))
+    controls = baselines(x_ND, truth, size, seeds=BASELINE_SEEDS)
+    return {
+        "recall": spread([recovery.recall for recovery in found]),
+        "precision": spread([recovery.precision for recovery in found]),
+        "n_live": spread([float(recovery.n_live) for recovery in found]),
+        "baselines": _baseline_summary(controls),
+    }
+
+
+def _baseline_summary(controls: Mapping[str, Sequence[Recovery]]) -> dict[str, Any]:
+    return {
+        name: {
+            "recall": spread([r.recall for r in recoveries])["mean"],
+            "precision": spread([r.precision for r in recoveries])["mean"],
+        }
+        for name, recoveries in controls.items()
+    }

@@ -12,23 +12,12 @@ from typing import Any
 
 import engine
 
-_ROOMS = {
-    "subject": (
-        "training.py",
-        "subjects",
-        "metrics/fourier.py",
-        "metrics/gates.py",
-        "stages/subject.py",
-    ),
-    "activations": ("subjects", "stages/activations.py"),
-    "cohort": ("training.py", "saes", "subjects/surrogate.py", "stages/cohort.py"),
-    "analysis": ("metrics", "saes", "subjects", "stages/analysis.py"),
-    "report": ("report", "stages/report.py"),
-}
+_LIBRARIES = ("torch", "transformer-lens", "numpy", "scipy")
+"""Libraries that compute; another version of one is other work."""
 
 
 def content_key(kind: str, config: Any, inputs: dict[str, str], numerics: dict[str, Any]) -> str:
-    """Return the key of a job: sha256 over kind, settings, inputs' keys, numerics, code and torch.
+    """Return the key of a job: sha256 over kind, settings, inputs' keys, numerics, code and libraries.
 
     Args:
         kind: kind of job.
@@ -42,7 +31,7 @@ def content_key(kind: str, config: Any, inputs: dict[str, str], numerics: dict[s
         "inputs": inputs,
         "numerics": numerics,
         "code": code_fingerprint(kind),
-        "torch": _version("torch"),
+        "libraries": {name: _version(name) for name in _LIBRARIES},
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
@@ -57,19 +46,40 @@ def _version(package: str) -> str:
 
 @cache
 def code_fingerprint(kind: str) -> str:
-    """Return a digest of the code that decides the results of a kind of job.
+    """Return a digest of the code that decides the results of a kind of job: its stage, the numerics, and
+    everything of the engine that they import, however deep.
 
     The syntax trees are compared, without docstrings: a comment or a reworded docstring redoes no work.
     """
-    root = Path(engine.__path__[0])
-    sources = []
-    for name in _ROOMS[kind]:
-        place = root / name
-        sources += sorted(place.rglob("*.py")) if place.is_dir() else [place]
     total = hashlib.sha256()
-    for source in sources:
+    for source in sorted(code_of(kind)):
         total.update(_tree(source).encode())
     return total.hexdigest()[:16]
+
+
+def code_of(kind: str) -> set[Path]:
+    """Return the source files of a kind of job, found by following imports without running any."""
+    root = Path(engine.__path__[0])
+    found: set[Path] = set()
+    waiting = [root / "stages" / f"{kind}.py", root / "stages" / "numerics.py"]
+    while waiting:
+        source = waiting.pop()
+        if source not in found:
+            found.add(source)
+            waiting += _imports(source, root)
+    return found
+
+
+def _imports(source: Path, root: Path) -> list[Path]:
+    """Return the engine's modules that a module imports anywhere, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    places = (root.parent.joinpath(*name.split(".")).with_suffix(".py") for name in names)
+    return [place for place in places if place.is_relative_to(root) and place.is_file()]
 
 
 def _tree(source: Path) -> str:

@@ -51,7 +51,7 @@ class Study(Config):
     saes: Annotated[tuple[Sae, ...], Field(min_length=1)]
     """SAE settings; each makes one cohort per hook."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
-    """Seeds of the SAEs; three give an interval, five are recommended."""
+    """Seeds of the SAEs, two at least; three give an interval, five are recommended."""
     vary: Annotated[tuple[Literal["init", "order"], ...], Field(min_length=1)] = ("init",)
     """What a seed changes: the initial weights, the order of batches, or both."""
     training: SaeTraining = SaeTraining()
@@ -63,6 +63,8 @@ class Study(Config):
     def _consistent(self) -> Study:
         if self.name in RESERVED:
             raise refuse("name", f"{self.name!r} is reserved", "another name")
+        if len(self.seeds) < 2:
+            raise refuse("seeds", "one seed has nothing to agree with", "two, better five")
         repeated = sorted({str(seed) for seed in self.seeds if self.seeds.count(seed) > 1})
         if repeated:
             raise refuse("seeds", f"{', '.join(repeated)} is there twice", "every seed once")

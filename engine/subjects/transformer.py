@@ -31,6 +31,9 @@ class Bridge(Protocol):
 
     cfg: Any
 
+    def __call__(self, tokens: Tensor) -> Tensor:
+        """Return the logits at every position."""
+
     def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
         """Return all parameters with their names."""
 
@@ -166,6 +169,16 @@ def activations(
         except KeyError as error:
             raise InputError("hook", f"the transformer has none such ({error})") from None
     return {hook: torch.cat(parts) for hook, parts in found.items()}
+
+
+@torch.no_grad()
+def bridge_logits(model: Bridge, tokens_NT: Tensor, read_index: int) -> Tensor:
+    """Return the logits at the read position [N, C] by the bridge's own full forward pass.
+
+    Slower than a reader, which cannot see later tokens: a leak from them shows only here.
+    """
+    parts = [model(part)[:, read_index] for part in torch.split(tokens_NT, CHUNK)]
+    return torch.cat(parts)
 
 
 def token_embedding(model: Bridge) -> Tensor:

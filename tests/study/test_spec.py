@@ -44,6 +44,7 @@ BAD = {
         "109 or 113",
     ),
     "empty seeds": ("seeds=[]", "seeds", "is empty", "at least one"),
+    "one seed": ("seeds=[7]", "seeds", "one seed has nothing to agree with", "better five"),
     "seed twice": ("seeds=[7, 8, 7]", "seeds", "7 is there twice", "every seed once"),
     "negative seed": ("seeds=[-1]", "seeds.0", "-1", "greater than or equal to 0"),
     "hook missing": (

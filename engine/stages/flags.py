@@ -1,0 +1,93 @@
+"""Red flags: what a reader must know before believing a cohort's figures."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from engine.disk.rundir import RunDirectory
+
+HEADLINE_METRIC = "mean_max_cos"
+"""The seeds' own measure (their PWMCC), so that their numbers can be compared with."""
+NEAR_START = 0.5
+"""Mean cosine of live decoder rows with their start above which SAEs are called undertrained."""
+LOW_EV = 0.7
+MANY_DEAD = 0.3
+SATURATED = 0.95
+"""Loss recovered by an untrained SAE from which the measure says nothing."""
+UNTRAINED = "did not train"
+"""Words of the flag that leaves a cohort without a verdict."""
+
+SHARED_INITIALISATION = (
+    "the seeds share their initial weights: this measures what the order of batches decides, not whether "
+    "features depend on the seed"
+)
+
+
+def red_flags(
+    inputs: dict[str, RunDirectory], cohort: dict[str, Any], stability: dict[str, Any]
+) -> list[str]:
+    """Return one sentence per flag; the thresholds are conventions (science.md §7 and the seeds')."""
+    floor = float(inputs["activations"].read_result()["rank_one_variance"])
+    flags = [
+        *_reconstruction(cohort["quality"], floor),
+        *_surrogate(inputs),
+        *_start(cohort["quality"], stability),
+    ]
+    agreement = stability["metrics"].get(HEADLINE_METRIC, {}).get("live")
+    if agreement and agreement["verdict"] == "undetermined" and agreement["reason"]:
+        flags.append(f"no verdict: {agreement['reason']}")
+    return flags
+
+
+def _reconstruction(quality: dict[str, Any], floor: float) -> list[str]:
+    ev, dead = quality["explained_variance"], quality["dead_fraction"]["mean"]
+    worst = min(value if value is not None else -math.inf for value in ev["per_seed"])
+    flags = []
+    if worst < floor:
+        flags.append(
+            f"a seed explains {worst:.3f} of the variance, less than one principal direction ({floor:.3f}): "
+            f"it {UNTRAINED}"
+        )
+    elif ev["mean"] < LOW_EV:
+        flags.append(
+            f"explained variance is {ev['mean']:.2f}, below .7: the features describe little"
+        )
+    if dead > MANY_DEAD:
+        flags.append(f"{dead:.0%} of the latents never fire")
+    recovered = quality["loss_recovered"]
+    if recovered and recovered["untrained"] is not None and recovered["untrained"] >= SATURATED:
+        flags.append(
+            f"loss recovered says nothing here: an untrained SAE recovers {recovered['untrained']:.3f}"
+        )
+    return flags
+
+
+def _surrogate(inputs: dict[str, RunDirectory]) -> list[str]:
+    """The twin on Gaussian data has less to find, but must have learnt what there is."""
+    if "surrogate" not in inputs:
+        return []
+    quality = inputs["surrogate"].read_result()["quality"]
+    worst = min(quality["explained_variance"])
+    if worst > 0:
+        return []
+    return [
+        f"the surrogate behind N3 explains {worst:.3f} of its variance: N3 is no fair null here"
+    ]
+
+
+def _start(quality: dict[str, Any], stability: dict[str, Any]) -> list[str]:
+    flags = []
+    kept = quality["cosine_with_start"]["mean"]
+    if kept is not None and kept > NEAR_START:
+        flags.append(
+            f"undertrained: live decoder rows keep a mean cosine of {kept:.2f} with their random start, so "
+            "agreement that longer training would bring cannot show yet"
+        )
+    step_zero = stability["step_zero"]
+    if step_zero is not None and not step_zero["ok"]:
+        flags.append(
+            f"before training the seeds already score {step_zero['observed']:.3f} where independent ones "
+            f"score {step_zero['expected']:.3f}: they share their initialisation"
+        )
+    return flags
