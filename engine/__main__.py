@@ -5,9 +5,13 @@ import sys
 
 def main() -> None:
     """Run the command line and leave with its exit code."""
-    from engine import cli
+    try:
+        from engine import cli
 
-    sys.exit(cli.main())
+        code = cli.main()
+    except KeyboardInterrupt:  # while the imports run, before anything was started
+        code = 130
+    sys.exit(code)
 
 
 if __name__ == "__main__":

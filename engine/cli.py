@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import json
 import os
 import signal
@@ -13,10 +15,11 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from engine import client, console, doctor
-from engine.errors import HusaiError, Interrupted
+from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
 from engine.jobs.foreground import Event
 from engine.report.tables import jobs_table, summary_tables
 from engine.study.spec import Study
@@ -48,6 +51,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and 
 Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 
 RUNS = Path("runs")
+SHOW_CURSOR = b"\x1b[?25h"
 out = Console(highlight=False)
 
 
@@ -63,9 +67,10 @@ def run(
     """Run a study here: plan, execute, report. Ctrl-C saves; the same command goes on."""
     plan = client.open_plan(study, profile, overrides or ())
     stop = _stop_on_signals()
-    screen = Console(stderr=True, quiet=quiet, highlight=False)
+    screen = console.Screen(stderr=True, quiet=quiet, highlight=False)
+    cost = client.forecast_plan(plan, runs)
+    client.check_fit(plan, cost, runs)
     if not quiet:
-        cost = client.forecast_plan(plan, runs)
         screen.print(
             f"{plan.study.name}: {len(plan.jobs)} jobs on {plan.placement.device}, "
             f"{plan.placement.slots} at once, about {console.duration(cost.seconds)} ({cost.basis})",
@@ -126,8 +131,7 @@ def plan(
 @app.command()
 def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """Show the result of a finished study again."""
-    name = Path(study).stem if study.endswith((".yaml", ".yml")) else study
-    summary = client.read_summary(runs, name)
+    summary = client.read_summary(runs, client.study_name(study))
     if as_json:
         _print_json(summary)
     else:
@@ -147,7 +151,10 @@ def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
         table.add_column(column, justify="right" if column == "SAEs" else "left")
     for row in found:
         table.add_row(
-            row["name"], str(row["saes"]), "yes" if row["report"] else "–", row["description"]
+            row["name"],
+            str(row["saes"]),
+            "yes" if row["report"] else "–",
+            escape(row["description"]),
         )
     out.print(table)
     return 0
@@ -169,7 +176,12 @@ def profiles(as_json: AsJson = False) -> int:
             if row["fits"]
             else row["reason"]
         )
-        table.add_row(row["name"], here, row["description"], style=None if row["fits"] else "dim")
+        table.add_row(
+            row["name"],
+            escape(here),
+            escape(row["description"]),
+            style=None if row["fits"] else "dim",
+        )
     out.print(table)
     return 0
 
@@ -221,12 +233,17 @@ def _stop_on_signals() -> threading.Event:
 
     def ask(number: int, _: object) -> None:
         if stop.is_set():
+            with contextlib.suppress(OSError):
+                os.write(2, SHOW_CURSOR)
             os._exit(128 + number)
         stop.set()
-        print("stopping: workers save and leave", file=sys.stderr)
+        with contextlib.suppress(OSError):
+            os.write(2, b"\nstopping: workers save and leave\n")
 
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, ask)
+        # nohup and shells in the background set signals to be ignored, and mean it.
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, ask)
     return stop
 
 
@@ -234,6 +251,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one or two lines on stderr."""
     given = sys.argv[1:] if arguments is None else arguments
     debug = "--debug" in given
+    for output in (sys.stdout, sys.stderr):
+        if isinstance(output, io.TextIOWrapper):
+            output.reconfigure(errors="backslashreplace")  # κ and ✓ on a terminal without them
     try:
         code = app(args=[word for word in given if word != "--debug"], standalone_mode=False)
         return code if isinstance(code, int) else 0
@@ -245,9 +265,9 @@ def main(arguments: list[str] | None = None) -> int:
         return _say(f"{usage.format_message()} (see husai-engine --help)", 2, debug)
     except HusaiError as error:
         return _say(str(error), error.exit_code, debug)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        return _say(f"{place}{error.strerror or error}", EnvironmentUnfit.exit_code, debug)
     except Exception as error:
         bug = f"{type(error).__name__}: {error}"
         return _say(f"a bug in husai: {bug}; --debug shows where", 1, debug)
@@ -256,5 +276,6 @@ def main(arguments: list[str] | None = None) -> int:
 def _say(message: str, code: int, debug: bool) -> int:
     if debug:
         traceback.print_exc()
-    print(f"husai-engine: {' '.join(message.split())}", file=sys.stderr)
+    with contextlib.suppress(OSError):
+        print(f"husai-engine: {' '.join(message.split())}", file=sys.stderr, flush=True)
     return code

@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from engine.disk.atomic import publish_directory, read_json, write_bytes
 from engine.disk.curves import Row, read_last_row
-from engine.errors import EnvironmentUnfit, InputError, JobFailed
+from engine.errors import CorruptArtifact, EnvironmentUnfit, InputError, JobFailed
 from engine.jobs.foreground import Event, Foreground, Outcome, is_cached, run_directory
 from engine.jobs.launch import Launcher, LocalLauncher
 from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import fitting, place, profiles, read_profile
-from engine.study.spec import Study, presets, read_study
+from engine.study.spec import NAME, presets, read_study, write_yaml
 
 RUNS_MODE = 0o700
 
@@ -64,12 +63,40 @@ def run_plan(
     with _only_runner(runs):
         folder = runs / plan.study.name
         folder.mkdir(mode=RUNS_MODE, exist_ok=True)
-        text = yaml.safe_dump(plan.study.model_dump(mode="json"), sort_keys=False)
-        write_bytes(folder / "study.yaml", text.encode())
+        write_bytes(folder / "study.yaml", write_yaml(plan.study).encode())
         outcome = Foreground(plan, runs, launcher or LocalLauncher(), on_event).execute(stop)
         if not outcome.failed:
             publish_report(plan, runs)
     return outcome
+
+
+def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
+    """Raise EnvironmentUnfit if a plan needs more memory than the profile allows or more disk than is free."""
+    allowed = plan.placement.memory_bytes
+    if cost.memory_bytes > allowed:
+        raise EnvironmentUnfit(
+            f"profile {plan.placement.profile}: about {cost.memory_bytes >> 20} MB of memory are needed, "
+            f"{allowed >> 20} MB allowed (memory_share); fewer slots, or smaller SAEs"
+        )
+    place = runs.resolve()
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if cost.disk_bytes > free:
+        raise EnvironmentUnfit(
+            f"--runs {runs}: about {cost.disk_bytes >> 20} MB of disk are needed, {free >> 20} MB are free"
+        )
+
+
+def study_name(name_or_path: str) -> str:
+    """Return the name of a study given by its name or by its file; raise InputError if it is neither."""
+    if name_or_path.endswith((".yaml", ".yml")):
+        return read_study(name_or_path).name
+    if not re.fullmatch(NAME, name_or_path):
+        raise InputError(
+            repr(name_or_path), "is no study name", "a name, or the path of a study file"
+        )
+    return name_or_path
 
 
 def prepare_runs(runs: Path) -> None:
@@ -132,7 +159,9 @@ def read_summary(runs: Path, study: str) -> dict[str, Any]:
     path = report_folder(runs, study) / "summary.json"
     if not path.is_file():
         raise JobFailed(f"{path}: no report yet; `husai-engine run {study}` finishes it")
-    summary: dict[str, Any] = read_json(path)
+    summary = read_json(path)
+    if not isinstance(summary, dict) or "cohorts" not in summary:
+        raise CorruptArtifact(f"{path}: no summary; `husai-engine run {study}` writes it anew")
     return summary
 
 
@@ -143,20 +172,21 @@ def newest_row(job: Job, runs: Path) -> Row | None:
 
 def list_studies(runs: Path) -> list[dict[str, Any]]:
     """Return the presets and the studies below a runs root: name, description, source, has a report."""
-    found: dict[str, tuple[str, Study]] = {name: ("preset", read_study(name)) for name in presets()}
+    files = {name: ("preset", path) for name, path in presets().items()}
     for path in sorted(runs.glob("*/study.yaml")):
-        if path.parent.name not in found:
-            found[path.parent.name] = (str(path), read_study(str(path)))
-    return [
-        {
-            "name": name,
-            "description": study.description,
-            "source": source,
-            "saes": len(study.saes) * len(study.hooks) * len(study.seeds),
-            "report": (report_folder(runs, name) / "summary.json").is_file(),
-        }
-        for name, (source, study) in found.items()
-    ]
+        files.setdefault(path.parent.name, (str(path), path))
+    rows = []
+    for name, (source, path) in files.items():
+        row = {"name": name, "description": "", "source": source, "saes": 0, "report": False}
+        try:
+            study = read_study(str(path))
+        except InputError as error:  # one that an older version wrote must not hide the others
+            rows.append({**row, "description": f"cannot be read: {error}"})
+            continue
+        saes = len(study.saes) * len(study.hooks) * len(study.seeds)
+        done = (report_folder(runs, name) / "summary.json").is_file()
+        rows.append({**row, "description": study.description, "saes": saes, "report": done})
+    return rows
 
 
 def list_profiles() -> list[dict[str, Any]]:

@@ -15,10 +15,19 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedCo
 from engine.client import newest_row
 from engine.disk.curves import Row
 from engine.jobs.foreground import Event
+from engine.study.plan import Job
 
 LINE_EVERY_SECONDS = 10.0
 REFRESH_SECONDS = 0.5
 MARKS = {"cached": "✓", "done": "✓", "failed": "✗", "skipped": "–", "note": " "}
+
+
+class Screen(Console):
+    """A console for progress: when its reader leaves it goes quiet, and the work goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Write nothing more."""
+        self.quiet = True
 
 
 class Display(Protocol):
@@ -104,7 +113,7 @@ class Live:
 
     def __init__(self, console: Console, runs: Path) -> None:
         self._runs = runs
-        self._tasks: dict[str, TaskID] = {}
+        self._tasks: dict[str, tuple[Job, TaskID]] = {}
         self._drawn = 0.0
         self._progress = Progress(
             TextColumn("  {task.description}"),
@@ -128,28 +137,23 @@ class Live:
     def show(self, event: Event) -> None:
         """Draw the running jobs at most twice a second."""
         if event.what == "started":
-            self._tasks[event.job.key] = self._progress.add_task(
+            task = self._progress.add_task(
                 escape(event.job.name), total=event.job.steps or None, figure=""
             )
+            self._tasks[event.job.key] = (event.job, task)
         elif event.what == "running":
             if time.monotonic() - self._drawn < REFRESH_SECONDS:
                 return
             self._drawn = time.monotonic()
-            for task in self._progress.tasks:
-                self._draw(event, task.id)
+            for job, task in self._tasks.values():
+                row = newest_row(job, self._runs)
+                if row is not None:
+                    self._progress.update(task, completed=row["step"], figure=headline(row))
             self._progress.refresh()
         else:
-            task_id = self._tasks.pop(event.job.key, None)
-            if task_id is not None:
-                self._progress.remove_task(task_id)
+            if event.job.key in self._tasks:
+                self._progress.remove_task(self._tasks.pop(event.job.key)[1])
             self._progress.console.print(ending(event), markup=False, highlight=False)
-
-    def _draw(self, event: Event, task_id: TaskID) -> None:
-        if self._tasks.get(event.job.key) != task_id:
-            return
-        row = newest_row(event.job, self._runs)
-        if row is not None:
-            self._progress.update(task_id, completed=row["step"], figure=headline(row))
 
 
 def choose(console: Console, runs: Path) -> Display:

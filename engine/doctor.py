@@ -41,7 +41,9 @@ class Finding:
     remedy: str = ""
 
 
-def examine(runs: Path, probe: Sequence[str] = (sys.executable, "-c", _PROBE)) -> list[Finding]:
+def examine(
+    runs: Path, probe: Sequence[str] = (sys.executable, "-P", "-c", _PROBE)
+) -> list[Finding]:
     """Look at Python, torch, OpenMP, SQLite, cores, memory and disk.
 
     Args:

@@ -213,7 +213,8 @@ class TensorBoardMirror:
         self._labels = list(labels)
         self._writer: SummaryWriter | None = None
         try:
-            purge = purge_after + 1 if purge_after else None
+            # What an attempt before wrote after the checkpoint, or before the first one, is taken back.
+            purge = purge_after + 1 if purge_after else 0
             self._writer = SummaryWriter(str(run.tensorboard), purge_step=purge, flush_secs=10)
         except OSError as error:
             print(f"TensorBoard log cannot be opened, going on without: {error}", flush=True)

@@ -14,13 +14,13 @@ import sys
 import threading
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
 from typing import IO, Any
 
 from engine.disk.atomic import write_json
 from engine.disk.rundir import RunDirectory
 from engine.errors import HusaiError, InputError, Interrupted
+from engine.study.fingerprint import package_version
 
 _VERSIONS = ("husai", "torch", "transformer-lens", "numpy", "scipy", "safetensors")
 
@@ -58,6 +58,7 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
     with _only_worker(run, stop):
         if run.done():
+            run.remove_checkpoints()  # the worker before was killed after its result
             print("already done", flush=True)
             return 0
         started = time.monotonic()
@@ -124,7 +125,7 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
         "versions": {
             "python": sys.version.split()[0],
-            **{name: version(name) for name in _VERSIONS},
+            **{name: package_version(name) for name in _VERSIONS},
         },
         "environment": job["environment"],
         "threads": job["threads"],
@@ -144,8 +145,11 @@ def _record(run: RunDirectory, error: Exception, code: int) -> int:
     """Say why there is no result, in the log and in `error.json`."""
     kind = type(error).__name__
     print(f"{kind}: {error}", flush=True)
+    message = (
+        str(error) if isinstance(error, HusaiError) else f"{kind}: {error}; log: {run.log_file}"
+    )
     if run.path.is_dir():
-        write_json(run.error_file, {"error": kind, "message": str(error), "exit_code": code})
+        write_json(run.error_file, {"error": kind, "message": message, "exit_code": code})
     return code
 
 

@@ -1,13 +1,14 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from rich.console import Console
 
-from engine.console import Lines, Live, choose, duration, headline
+from engine.console import Lines, Live, Screen, choose, duration, headline
 from engine.disk.curves import CurveWriter
 from engine.jobs.foreground import Event, run_directory
 from engine.study.machine import Machine
@@ -78,6 +79,31 @@ def test_the_live_display_draws_the_running_job_and_keeps_the_ended(
     assert "explained variance 0.625" in text
     assert "✓ topk 12 k2: 3.0 s" in text
     assert "– topk 12 k2: needs x" in text
+
+
+def test_every_running_job_is_drawn(job: Job, tmp_path: Path) -> None:
+    other = replace(job, name="other", key="0" * 64)
+    run = run_directory(tmp_path, other)
+    run.path.mkdir(parents=True)
+    with CurveWriter(run.curves_file) as curves:
+        curves.write(7, {"explained_variance": [0.125]})
+    out = io.StringIO()
+    with Live(Console(file=out, width=80, force_terminal=True), tmp_path) as live:
+        for event in (Event("started", job), Event("started", other), Event("running", job, 1.0)):
+            live.show(event)
+    assert "explained variance 0.625" in out.getvalue()
+    assert "explained variance 0.125" in out.getvalue()
+
+
+def test_lines_to_a_reader_that_left_are_dropped(job: Job, tmp_path: Path) -> None:
+    class Gone(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    screen = Screen(file=Gone())
+    with Lines(screen, tmp_path) as lines:
+        lines.show(Event("done", job, 3.0))
+    assert screen.quiet
 
 
 def test_the_display_fits_the_terminal(tmp_path: Path) -> None:

@@ -44,6 +44,14 @@ def read_json(path: Path) -> Any:
         raise CorruptArtifact(f"{path}: not JSON ({error})") from None
 
 
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON file that holds an object; raise CorruptArtifact naming it if it does not."""
+    value = read_json(path)
+    if not isinstance(value, dict):
+        raise CorruptArtifact(f"{path}: {type(value).__name__}, not an object")
+    return value
+
+
 def sync_directory(path: Path) -> None:
     """Make renames inside a directory durable."""
     descriptor = os.open(path, os.O_RDONLY)
@@ -93,7 +101,7 @@ def verify_directory(path: Path) -> None:
     manifest_path = path / MANIFEST
     if not manifest_path.is_file():
         raise CorruptArtifact(f"{path}: no {MANIFEST}")
-    verify_files(path, read_json(manifest_path))
+    verify_files(path, read_object(manifest_path))
 
 
 def verify_files(root: Path, manifest: Mapping[str, Mapping[str, Any]]) -> None:
@@ -101,6 +109,8 @@ def verify_files(root: Path, manifest: Mapping[str, Mapping[str, Any]]) -> None:
     that differs."""
     for name, recorded in manifest.items():
         file = root / name
+        if not isinstance(recorded, dict) or not {"bytes", "sha256"} <= set(recorded):
+            raise CorruptArtifact(f"{root}: its {MANIFEST} has no size and digest for {name}")
         if not file.is_file():
             raise CorruptArtifact(f"{file}: missing")
         if file.stat().st_size != recorded["bytes"]:

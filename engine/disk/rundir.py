@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import json
 import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from engine.disk.atomic import publish_directory, read_json, verify_directory, write_json
+from engine.disk.atomic import (
+    MANIFEST,
+    digest,
+    publish_directory,
+    read_object,
+    verify_directory,
+    write_json,
+)
 from engine.errors import CorruptArtifact
 
 
@@ -63,21 +73,23 @@ class RunDirectory:
         return self.path / "error.json"
 
     def create(self, job: Mapping[str, Any]) -> None:
-        """Make the directory for a job.
+        """Make the directory for a job and write `job.json`.
 
-        An existing one keeps its `job.json`, so that an attempt goes on with the threads of the one before;
-        only the policy, which decides no digit of the result, follows the new request.
+        Where a checkpoint waits, the threads and environment of the attempt that made it are kept, so that
+        the next one ends bitwise the same; only the policy, which decides no digit, follows the new request.
         """
         self.path.mkdir(parents=True, exist_ok=True)
-        known = self.read_job() if self.job_file.exists() else dict(job)
-        write_json(self.job_file, {**known, "policy": job.get("policy", {})})
+        kept: dict[str, Any] = {}
+        if self._steps():
+            with contextlib.suppress(CorruptArtifact):
+                kept = self.read_job()
+        write_json(self.job_file, {**job, **kept, "policy": job.get("policy", {})})
 
     def read_job(self) -> dict[str, Any]:
         """Read `job.json`; raise CorruptArtifact if it is missing or torn."""
         if not self.job_file.is_file():
             raise CorruptArtifact(f"{self.path}: no job.json, so this is no run directory")
-        job: dict[str, Any] = read_json(self.job_file)
-        return job
+        return read_object(self.job_file)
 
     def done(self) -> bool:
         """Return whether the job has a result."""
@@ -96,7 +108,8 @@ class RunDirectory:
         aside.mkdir(parents=True, exist_ok=True)
         publish_directory(aside, self.artifacts)
         self.error_file.unlink(missing_ok=True)
-        write_json(self.result_file, dict(result))
+        sealed = {**result, "manifest": digest(self.artifacts / MANIFEST)}
+        write_json(self.result_file, {**sealed, "seal": _seal(sealed)})
 
     def read_result(self) -> dict[str, Any]:
         """Read the result after checking every artifact against its digest.
@@ -106,9 +119,23 @@ class RunDirectory:
         """
         if not self.done():
             raise CorruptArtifact(f"{self.path}: no result yet")
+        result = read_object(self.result_file)
+        seal, manifest = result.pop("seal", None), result.get("manifest")
+        if seal != _seal(result):
+            raise CorruptArtifact(f"{self.result_file}: content differs from what was written")
         verify_directory(self.artifacts)
-        result: dict[str, Any] = read_json(self.result_file)
+        if digest(self.artifacts / MANIFEST) != manifest:
+            raise CorruptArtifact(f"{self.artifacts}: not the artifacts of this result")
         return result
+
+    def sound(self) -> bool:
+        """Return whether the job is known and has a result that matches its artifacts."""
+        try:
+            self.read_job()
+            self.read_result()
+        except CorruptArtifact:
+            return False
+        return True
 
     def discard(self) -> None:
         """Forget the result and artifacts so that the job runs again; curves and log stay."""
@@ -156,3 +183,9 @@ class RunDirectory:
             return []
         names = [path.name for path in self.checkpoints.iterdir() if path.name.startswith("step-")]
         return sorted(int(name.removeprefix("step-")) for name in names)
+
+
+def _seal(result: Mapping[str, Any]) -> str:
+    """Return a digest of a result's content, whatever the order and spacing it was written with."""
+    text = json.dumps(result, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

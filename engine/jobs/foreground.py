@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from engine.disk.atomic import read_json
+from engine.disk.atomic import read_object
 from engine.disk.rundir import RunDirectory
 from engine.errors import CorruptArtifact, EnvironmentUnfit, Interrupted
 from engine.jobs.launch import Handle, Launcher
@@ -48,16 +49,9 @@ def run_directory(runs: Path, job: Job) -> RunDirectory:
 
 
 def is_cached(runs: Path, job: Job) -> bool:
-    """Return whether a job has a sound result; a damaged one is discarded so that the job runs again."""
+    """Return whether a job has a sound result; changes nothing."""
     run = run_directory(runs, job)
-    if not run.done():
-        return False
-    try:
-        run.read_result()
-    except CorruptArtifact:
-        run.discard()
-        return False
-    return True
+    return run.done() and run.sound()
 
 
 class Foreground:
@@ -106,6 +100,8 @@ class Foreground:
     def _start(self, job: Job) -> None:
         run = run_directory(self.runs, job)
         run.create(job_file(job, self.plan.placement))
+        if run.done() and not run.sound():
+            run.discard()
         run.error_file.unlink(missing_ok=True)
         self._running[job.key] = (job, self.launcher.start(run), time.monotonic())
         self.report(Event("started", job))
@@ -163,7 +159,7 @@ class Foreground:
 
 def gate_refusal(job: Job, run: RunDirectory) -> str:
     """Return why a finished job must not be built upon: the gates that it failed, if they are enforced."""
-    gates = read_json(run.result_file).get("gates")
+    gates = read_object(run.result_file).get("gates")
     if gates is None or gates["passed"] or job.policy.get("gates") != "enforce":
         return ""
     failures = "; ".join(
@@ -190,7 +186,8 @@ def job_file(job: Job, placement: Placement) -> dict[str, object]:
 
 def _reason(run: RunDirectory, code: int) -> str:
     if run.error_file.is_file():
-        return str(read_json(run.error_file)["message"])
+        with contextlib.suppress(CorruptArtifact, KeyError):
+            return str(read_object(run.error_file)["message"])
     if code < 0:
         return f"its worker was ended by signal {-code}; log: {run.log_file}"
     return f"its worker left with exit code {code} and no result; log: {run.log_file}"

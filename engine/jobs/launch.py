@@ -66,12 +66,15 @@ class LocalLauncher:
         self._python = python
 
     def start(self, run: RunDirectory) -> LocalHandle:
-        """Start `python -m engine.worker DIR`; its output is appended to the run's log."""
+        """Start `python -P -m engine.worker DIR`; its output is appended to the run's log.
+
+        -P keeps the user's current folder out of the worker's imports.
+        """
         root = str(Path(__file__).parents[2])
         path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         with open(run.log_file, "ab") as log:
             process = subprocess.Popen(
-                [self._python, "-m", "engine.worker", str(run.path), "--leash"],
+                [self._python, "-P", "-m", "engine.worker", str(run.path), "--leash"],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=subprocess.STDOUT,

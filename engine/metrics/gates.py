@@ -35,7 +35,7 @@ ALARM_FRACTION = 0.02
 DELAY = 2.0
 """Generalisation must come at least this many times later than memorisation."""
 SUSTAINED = 0.05
-"""Final share of the steps during which both accuracies must hold."""
+"""Final share of the steps in which both accuracies must hold."""
 LEAST_PAIRS = 100
 """Test pairs below which an accuracy of .99 says too little."""
 LEAK_FACTOR = 2.0
@@ -43,8 +43,7 @@ LEAK_FACTOR = 2.0
 LOGIT_TOLERANCE = 1e-4
 """Largest change of a logit, relative to the largest logit, that is still float32 noise."""
 RESTRICTED_SHARE = 0.1
-"""Restricted test loss, as a share of ln p: the key frequencies alone remove nine tenths of the
-uniform loss. A memorised or random model stays near or above 1."""
+"""Restricted test loss, as a share of ln p; a memorised or random model stays near or above 1."""
 EXCLUDED_SHARE = 0.5
 """Excluded train loss, as a share of ln p. A clock loses everything (1.0); half allows for the 5 %
 of variance in minor frequencies; a model that still knows its training pairs by heart keeps ~0."""

@@ -3,32 +3,19 @@
 from __future__ import annotations
 
 import torch
-from pydantic import TypeAdapter
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import GateFailed
+from engine.stages.artifacts import ACTIVATIONS, WEIGHTS, read_subject
 from engine.stages.context import Context, Result
-from engine.study.subject import Modular, Subject
+from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem, pairs
 from engine.subjects.surrogate import moments
 
-FILE = "activations.safetensors"
 LEAK_TOLERANCE = 1e-4
 """Largest change of an activation, relative to the largest, that is still float32 noise."""
-_SUBJECT: TypeAdapter[Subject] = TypeAdapter(Subject)
-
-
-def read_subject(run: RunDirectory) -> Subject:
-    """Return the configuration of a finished subject job."""
-    return _SUBJECT.validate_python(run.read_job()["config"], strict=False)
-
-
-def read_activations(run: RunDirectory) -> tuple[Tensor, Tensor]:
-    """Return the activations [N, D], float32, and the group of each row [N], of a finished job."""
-    tensors = load_file(run.artifacts / FILE)
-    return tensors["activations"], tensors["groups"]
 
 
 def run(context: Context) -> Result:
@@ -53,7 +40,7 @@ def run(context: Context) -> Result:
     mean_D, covariance_DD = moments(x_ND)
     variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
     tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
-    save_file(tensors, context.run.begin_artifacts() / FILE)
+    save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
     return {
         "hook": hook,
         "samples": len(x_ND),
@@ -66,7 +53,6 @@ def run(context: Context) -> Result:
 
 
 def _harvest(subject: Modular, run: RunDirectory, hook: str, device: str) -> Tensor:
-    from engine.stages.subject import WEIGHTS
     from engine.subjects.transformer import activations, load_weights
 
     problem = make_problem(subject)

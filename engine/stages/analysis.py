@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
@@ -18,8 +17,7 @@ from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
 from engine.saes.architectures import initial_weights
 from engine.saes.formats import TrainedSaes, load_cohort
-from engine.stages.activations import read_activations, read_subject
-from engine.stages.cohort import SPLIT
+from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
 from engine.stages.features import best_matches, write_features
 from engine.stages.flags import HEADLINE_METRIC, SHARED_INITIALISATION, UNTRAINED, red_flags
@@ -102,7 +100,7 @@ def _truth(
     if not isinstance(subject, Modular):
         return score_planted(inputs["subject"], x_ND, saes, live_SF), None
     truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
-    held_out = load_file(inputs["cohort"].artifacts / SPLIT)["held_out"]
+    held_out = read_held_out(inputs["cohort"])
     recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, held_out)
     return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
 

@@ -7,13 +7,12 @@ from safetensors.torch import save_file
 
 from engine.saes.cohort import Cohort
 from engine.saes.formats import save_cohort, save_sae, to_raw
-from engine.stages.activations import read_activations
+from engine.stages.artifacts import SPLIT, read_activations
 from engine.stages.context import Context, Result
 from engine.study.sae import Sae, SaeTraining
 from engine.subjects.surrogate import surrogate
 from engine.training import train
 
-SPLIT = "split.safetensors"
 _SAE: TypeAdapter[Sae] = TypeAdapter(Sae)
 
 

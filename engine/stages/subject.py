@@ -24,6 +24,7 @@ from engine.metrics.gates import (
     leakage_gate,
     losses_gate,
 )
+from engine.stages.artifacts import WEIGHTS
 from engine.stages.context import Context, Result
 from engine.study.subject import Modular, Planted
 from engine.subjects.arithmetic import Problem
@@ -37,8 +38,6 @@ from engine.subjects.transformer import (
     token_embedding,
 )
 from engine.training import train
-
-WEIGHTS = "transformer.safetensors"
 
 
 def run(context: Context) -> Result:

@@ -33,7 +33,7 @@ from engine.metrics.nulls import effective_rank
 from engine.metrics.uncertainty import spread
 from engine.saes.architectures import initial_weights
 from engine.saes.formats import TrainedSaes
-from engine.stages.subject import WEIGHTS
+from engine.stages.artifacts import WEIGHTS
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem
 from engine.subjects.planted import PlantedData, load_planted

@@ -31,13 +31,14 @@ def content_key(kind: str, config: Any, inputs: dict[str, str], numerics: dict[s
         "inputs": inputs,
         "numerics": numerics,
         "code": code_fingerprint(kind),
-        "libraries": {name: _version(name) for name in _LIBRARIES},
+        "libraries": {name: package_version(name) for name in _LIBRARIES},
     }
     text = json.dumps(content, sort_keys=True, separators=(",", ":"), allow_nan=False)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def _version(package: str) -> str:
+def package_version(package: str) -> str:
+    """Return the version of an installed package, or `absent`."""
     try:
         return version(package)
     except PackageNotFoundError:
@@ -52,8 +53,13 @@ def code_fingerprint(kind: str) -> str:
     The syntax trees are compared, without docstrings: a comment or a reworded docstring redoes no work.
     """
     total = hashlib.sha256()
-    for source in sorted(code_of(kind)):
+    sources = code_of(kind)
+    for source in sorted(sources):
         total.update(_tree(source).encode())
+    for sheet in sorted(
+        sheet for folder in {s.parent for s in sources} for sheet in folder.glob("*.css")
+    ):
+        total.update(sheet.read_bytes())
     return total.hexdigest()[:16]
 
 

@@ -57,10 +57,10 @@ def past_rates(runs: Path) -> dict[str, float]:
         run = RunDirectory(result_file.parent)
         try:
             job, seconds = run.read_job(), read_json(result_file)["provenance"]["seconds"]
-        except (CorruptArtifact, KeyError):
+        except (CorruptArtifact, KeyError, TypeError):
             continue
         if job.get("work"):
-            found.setdefault(job["kind"], []).append(seconds / job["work"])
+            found.setdefault(job["kind"], []).append(float(seconds or 0.0) / job["work"])
     return {kind: median(rates) for kind, rates in found.items()}
 
 

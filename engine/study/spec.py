@@ -20,6 +20,7 @@ from engine.study.subject import Fraction, Seed, Subject
 PRESETS = Path(__file__).parent / "presets"
 RESERVED = frozenset({"jobs", "inbox", "supervisor"})
 SIZE_CAP = 1 << 20
+NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
 
 
 class Analysis(Config):
@@ -40,7 +41,7 @@ class Analysis(Config):
 class Study(Config):
     """A study file, checked."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
+    name: Annotated[str, Field(pattern=NAME)]
     """Name of the study and of its folder under the runs root."""
     description: str = ""
     """One sentence for lists."""
@@ -147,12 +148,17 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-# YAML 1.1 reads 1e-3 as text because it lacks a dot; scientists write it as a number.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
-    list("-+0123456789"),
-)
+class _Dumper(yaml.SafeDumper):
+    """SafeDumper that quotes text which `_Loader` would read as a number."""
+
+
+for _side in (_Loader, _Dumper):
+    # YAML 1.1 reads 1e-3 as text because it lacks a dot; scientists write it as a number.
+    _side.add_implicit_resolver(
+        "tag:yaml.org,2002:float",
+        re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"),
+        list("-+0123456789"),
+    )
 
 
 def parse_yaml(text: str, where: str) -> Any:
@@ -164,8 +170,15 @@ def parse_yaml(text: str, where: str) -> Any:
         place = f"{where}: line {mark.line + 1}" if mark else where
         reason = getattr(error, "problem", None) or str(error)
         raise InputError(place, f"not valid YAML: {reason}", "plain YAML") from None
+    except ValueError as error:  # a date that is none, a number of thousands of digits
+        raise InputError(where, f"not valid YAML: {error}", "plain YAML") from None
     except RecursionError:
         raise InputError(where, "YAML nested too deep", "a study file") from None
+
+
+def write_yaml(study: Study) -> str:
+    """Return a study as YAML that `read_study` reads back to an equal study."""
+    return yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
 
 
 def read_yaml(path: Path) -> Any:

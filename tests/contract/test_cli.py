@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -120,6 +121,9 @@ ERRORS = {
     "unknown option": (["plan", "smoke", "--fast"], 2, "--fast"),
     "unknown command": (["fly"], 2, "fly"),
     "missing argument": (["plan"], 2, "STUDY"),
+    "no name": (["report", "../x"], 2, "is no study name"),
+    "odd date": (["plan", "smoke", "--set", "description=2020-13-45"], 2, "not valid YAML"),
+    "too little memory": (["run", "smoke", "--profile", "small.yaml"], 3, "memory_share"),
     "runs is a file": (["run", "smoke", "--runs", "file"], 3, "--runs file"),
 }
 
@@ -129,6 +133,7 @@ def test_bad_input_ends_with_its_code_and_one_line(case: str, capsys: Capture) -
     if case == "no device" and sys.platform == "darwin":
         pytest.skip("this machine has mps")
     Path("file").write_text("")
+    Path("small.yaml").write_text("{name: small, device: cpu, memory_share: 1e-6}")
     arguments, code, text = ERRORS[case]
     assert cli.main(arguments) == code
     said = capsys.readouterr()
@@ -137,6 +142,51 @@ def test_bad_input_ends_with_its_code_and_one_line(case: str, capsys: Capture) -
     assert len(lines) == 1
     assert text in lines[0]
     assert "Traceback" not in said.err
+
+
+def test_one_broken_study_does_not_hide_the_others(capsys: Capture) -> None:
+    for name, text in {"old": "{name: old, gone: 1}", "marked": "[/bold]"}.items():
+        (Path("runs") / name).mkdir(parents=True)
+        (Path("runs") / name / "study.yaml").write_text(text)
+    rows = answer(capsys, "studies", "--json")["studies"]
+    assert "cannot be read" in next(row["description"] for row in rows if row["name"] == "old")
+    assert cli.main(["studies"]) == 0
+
+
+def test_planning_changes_nothing(capsys: Capture, tmp_path: Path) -> None:
+    answer(capsys, "plan", "smoke", "--json")
+    jobs = answer(capsys, "plan", "smoke", "--json")["jobs"]
+    folder = tmp_path / jobs[0]["directory"]
+    folder.mkdir(parents=True)
+    (folder / "result.json").write_text("damaged")
+    assert not answer(capsys, "plan", "smoke", "--json")["jobs"][0]["cached"]
+    assert (folder / "result.json").read_text() == "damaged"
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_any_terminal_encoding_will_do(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "s.yaml").write_text("name: κ", encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "engine", "plan", "s.yaml"],
+        capture_output=True,
+        check=False,
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+    )
+    assert done.returncode == 2
+    assert b"bug" not in done.stderr
+
+
+def test_ignored_signals_stay_ignored() -> None:
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    others = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    try:
+        cli._stop_on_signals()
+        assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+        assert signal.getsignal(signal.SIGINT) is not others[0]
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        signal.signal(signal.SIGINT, others[0])
+        signal.signal(signal.SIGTERM, others[1])
 
 
 def test_debug_shows_where(capsys: Capture) -> None:

@@ -91,6 +91,30 @@ def test_comments_and_docstrings_redo_nothing_but_code_does(tmp_path: Path) -> N
     assert trees[0] != trees[2]
 
 
+def test_the_code_of_a_job_is_all_that_its_stage_imports() -> None:
+    root = Path(fingerprint.engine.__path__[0])
+    of = {
+        kind: {str(p.relative_to(root)) for p in fingerprint.code_of(kind)}
+        for kind in ("analysis", "cohort")
+    }
+    assert {
+        "stages/truth.py",
+        "stages/features.py",
+        "stages/numerics.py",
+        "metrics/nulls.py",
+    } <= of["analysis"]
+    assert {"saes/kernels.py", "study/sae.py", "training.py"} <= of["cohort"]
+    assert not any(name.startswith(("report/", "cli", "metrics/")) for name in of["cohort"])
+
+
+def test_another_version_of_a_library_is_other_work(
+    placement: Placement, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = keys(plan_of(placement))
+    monkeypatch.setattr(fingerprint, "package_version", lambda name: "0.0")
+    assert not set(before.values()) & set(keys(plan_of(placement)).values())
+
+
 def test_steps_and_split_by_hand() -> None:
     # 12,769 pairs, a tenth (1,277) held out: 11,492 are trained on; 20 · 11,492 / 256 = 897.8 batches.
     assert training_count(12_769, 0.1) == 11_492

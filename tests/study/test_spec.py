@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError
-from engine.study.spec import check_study, parse_yaml, presets, read_study
+from engine.study.spec import check_study, parse_yaml, presets, read_study, write_yaml
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
@@ -32,6 +32,12 @@ def test_a_study_survives_being_written_and_read(study_data: dict[str, Any]) -> 
     study = check_study(study_data, "here")
     again = check_study(json.loads(study.model_dump_json()), "there")
     assert again == study
+
+
+@pytest.mark.parametrize("name", ["1e3", "2e5", "007", "yes", "null", "1.5"])
+def test_names_that_look_like_numbers_survive_yaml(study_data: dict[str, Any], name: str) -> None:
+    study = check_study({**study_data, "name": name}, "here")
+    assert check_study(parse_yaml(write_yaml(study), "there"), "there") == study
 
 
 # where, what is wrong, what would be right: each must be in the one line.
