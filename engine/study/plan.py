@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
@@ -221,10 +222,11 @@ def sample_count(study: Study) -> int:
 
 
 def cohort_steps(study: Study) -> int:
-    """Return the optimizer steps of a cohort: whole batches in all passes over the training share."""
+    """Return the optimizer steps of a cohort: batches in all passes over the training share, for progress
+    (mirror pairs that are held out together may make it one less)."""
     training = study.training
     kept = training_count(sample_count(study), training.held_out)
-    return max(1, training.epochs * kept // min(training.batch_size, kept))
+    return math.ceil(training.epochs * kept / min(training.batch_size, kept))
 
 
 def training_count(samples: int, held_out: float) -> int:
