@@ -15,7 +15,7 @@ from engine.disk.atomic import publish_directory, read_json, write_bytes
 from engine.disk.curves import Row, read_last_row
 from engine.errors import CorruptArtifact, EnvironmentUnfit, InputError, JobFailed
 from engine.jobs.foreground import Event, Foreground, Outcome, is_cached, run_directory
-from engine.jobs.launch import Launcher, LocalLauncher
+from engine.jobs.launch import Launcher, local_launcher
 from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
@@ -64,7 +64,11 @@ def run_plan(
         folder = runs / plan.study.name
         folder.mkdir(mode=RUNS_MODE, exist_ok=True)
         write_bytes(folder / "study.yaml", write_yaml(plan.study).encode())
-        outcome = Foreground(plan, runs, launcher or LocalLauncher(), on_event).execute(stop)
+        place_workers = launcher or local_launcher(plan.placement)
+        try:
+            outcome = Foreground(plan, runs, place_workers, on_event).execute(stop)
+        finally:
+            place_workers.close()
         if not outcome.failed:
             publish_report(plan, runs)
     return outcome

@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Protocol
 
 from engine.disk.rundir import RunDirectory
+from engine.study.profile import Placement, worker_environment
+
+LOST = -9
+"""Exit code of workers whose nursery is gone: it was killed, and they with it."""
 
 
 class Handle(Protocol):
@@ -30,6 +37,9 @@ class Launcher(Protocol):
 
     def start(self, run: RunDirectory) -> Handle:
         """Start the worker of a run directory that holds a `job.json`."""
+
+    def close(self) -> None:
+        """Let go of everything; workers that still run are asked to save and leave."""
 
 
 class LocalHandle:
@@ -56,7 +66,7 @@ class LocalHandle:
 
 
 class LocalLauncher:
-    """Starts workers on this machine.
+    """Starts each worker on this machine as a fresh process.
 
     A worker has its own session, so a Ctrl-C in the terminal reaches only us and we decide; and it
     holds a pipe from us as a leash: if we are killed, it saves and leaves.
@@ -66,12 +76,10 @@ class LocalLauncher:
         self._python = python
 
     def start(self, run: RunDirectory) -> LocalHandle:
-        """Start `python -P -m engine.worker DIR`; its output is appended to the run's log.
+        """Start `python -P -m engine.worker DIR --leash`; its output is appended to the run's log.
 
         -P keeps the user's current folder out of the worker's imports.
         """
-        root = str(Path(__file__).parents[2])
-        path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
         with open(run.log_file, "ab") as log:
             process = subprocess.Popen(
                 [self._python, "-P", "-m", "engine.worker", str(run.path), "--leash"],
@@ -79,6 +87,128 @@ class LocalLauncher:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env={**os.environ, "PYTHONPATH": path},
+                env=_environment({}),
             )
         return LocalHandle(process)
+
+    def close(self) -> None:
+        """Do nothing: workers are on a leash of their own."""
+
+
+def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+    """Return our environment with settings, and this package importable whatever the current folder."""
+    root = str(Path(__file__).parents[2])
+    path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
+    return {**os.environ, **settings, "PYTHONPATH": path}
+
+
+class ForkedHandle:
+    """A worker that a nursery forked."""
+
+    def __init__(self, nursery: NurseryLauncher, directory: str) -> None:
+        self._nursery, self._directory = nursery, directory
+
+    def poll(self) -> int | None:
+        """Return the exit code once the worker has ended, None before."""
+        return self._nursery.exit_code(self._directory)
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._nursery.signal(self._directory, signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the worker and what it started."""
+        self._nursery.signal(self._directory, signal.SIGKILL)
+
+
+class NurseryLauncher:
+    """Starts workers as forks of a process that has torch imported (`engine.nursery`).
+
+    Not for accelerators (a driver does not survive a fork) and not on macOS (neither do its frameworks).
+    """
+
+    def __init__(self, settings: Mapping[str, str], python: str = sys.executable) -> None:
+        """Prepare; the nursery is started with the first worker.
+
+        Args:
+            settings: environment that the libraries read while they are imported.
+            python: interpreter.
+        """
+        self._command = [python, "-P", "-m", "engine.nursery"]
+        self._settings = settings
+        self._process: subprocess.Popen[bytes] | None = None
+        self._torn = b""
+        self._pids: dict[str, int] = {}
+        self._codes: dict[int, int] = {}
+
+    def start(self, run: RunDirectory) -> ForkedHandle:
+        """Ask for the worker of a run directory; its output is appended to the run's log."""
+        directory = str(run.path.resolve())
+        self._pids.pop(directory, None)
+        if self._process is None or self._process.poll() is not None:
+            self._open()
+        assert self._process is not None
+        assert self._process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # the next poll finds the nursery dead
+            self._process.stdin.write(os.fsencode(directory) + b"\n")
+            self._process.stdin.flush()
+        return ForkedHandle(self, directory)
+
+    def _open(self) -> None:
+        self._process = subprocess.Popen(
+            self._command,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            start_new_session=True,
+            env=_environment(self._settings),
+        )
+        assert self._process.stdout is not None
+        os.set_blocking(self._process.stdout.fileno(), False)
+        self._torn = b""
+
+    def exit_code(self, directory: str) -> int | None:
+        """Return the exit code of a directory's worker, None while it runs."""
+        self._listen()
+        pid = self._pids.get(directory)
+        if pid is not None and pid in self._codes:
+            return self._codes[pid]
+        alive = self._process is not None and self._process.poll() is None
+        return None if alive else LOST
+
+    def signal(self, directory: str, number: signal.Signals) -> None:
+        """Send a signal to a directory's worker and what it started, if it runs."""
+        self._listen()
+        pid = self._pids.get(directory)
+        if pid is not None and pid not in self._codes:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, number)
+
+    def close(self) -> None:
+        """End the nursery once its workers have saved and left."""
+        if self._process is None:
+            return
+        self._listen()
+        if set(self._pids.values()) <= set(self._codes):
+            self._process.kill()  # it has no worker, only imports that nobody needs any more
+        self._process.communicate()
+
+    def _listen(self) -> None:
+        """Take in what the nursery has said; the last line may be torn."""
+        if self._process is None or self._process.stdout is None or self._process.stdout.closed:
+            return
+        data = self._process.stdout.read()
+        if not data:
+            return
+        *lines, self._torn = (self._torn + data).split(b"\n")
+        for message in map(json.loads, lines):
+            if "directory" in message:
+                self._pids[message["directory"]] = message["pid"]
+            else:
+                self._codes[message["pid"]] = message["code"]
+
+
+def local_launcher(placement: Placement) -> Launcher:
+    """Return the fastest launcher that is sound for a placement on this machine."""
+    if sys.platform == "linux" and placement.device == "cpu":
+        return NurseryLauncher(worker_environment(placement, placement.threads, "Linux"))
+    return LocalLauncher()

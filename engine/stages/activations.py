@@ -12,10 +12,9 @@ from engine.stages.artifacts import ACTIVATIONS, WEIGHTS, read_subject
 from engine.stages.context import Context, Result
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem, pairs
+from engine.subjects.reader import read_hooks
 from engine.subjects.surrogate import moments
-
-LEAK_TOLERANCE = 1e-4
-"""Largest change of an activation, relative to the largest, that is still float32 noise."""
+from engine.subjects.transformer import read_network
 
 
 def run(context: Context) -> Result:
@@ -53,22 +52,10 @@ def run(context: Context) -> Result:
 
 
 def _harvest(subject: Modular, run: RunDirectory, hook: str, device: str) -> Tensor:
-    from engine.subjects.transformer import activations, load_weights
-
     problem = make_problem(subject)
-    model = load_weights(subject, run.artifacts / WEIGHTS, device)
-    tokens_NT, at = problem.tokens_NT.to(device), problem.read_index
-    x_ND = activations(model, tokens_NT, [hook], at)[hook]
-    if at + 1 < tokens_NT.shape[1]:
-        # The gates ask the logits; here the activations themselves must not know what comes after.
-        shuffled_NT = tokens_NT.clone()
-        shuffled_NT[:, at + 1 :] = tokens_NT.roll(1, dims=0)[:, at + 1 :]
-        change = (activations(model, shuffled_NT, [hook], at)[hook] - x_ND).abs().max()
-        if float(change) > LEAK_TOLERANCE * float(x_ND.abs().max()):
-            raise GateFailed(
-                f"G0 leakage: activations at {hook} change by {change:.3g} with later tokens"
-            )
-    return x_ND.float().cpu()
+    network = read_network(subject, run.artifacts / WEIGHTS, device)
+    tokens_NT = problem.tokens_NT.to(device)
+    return read_hooks(network, tokens_NT, [hook], problem.read_index)[hook].float().cpu()
 
 
 def commuting_pairs(p: int) -> Tensor:

@@ -5,8 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
@@ -31,6 +29,10 @@ def write_features(
     `surrogate_match` are the median best cosines of the surrogate's features [M]: `p_surrogate` is how
     often one of them reaches that of a feature.
     """
+    # Here, because importing it starts a thread, and a process with threads must not be forked.
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     tables = []
     for s, seed in enumerate(saes.seeds):
         features = saes.config.d_sae
@@ -68,8 +70,8 @@ def _agreement(
     median = np.median(best, axis=0)
     columns: dict[str, object] = {
         "stability": features.stability[s],
-        "best_cosine": pa.array(list(best.T.astype(np.float32)), pa.list_(pa.float32())),
-        "partner": pa.array(list(partner.T.astype(np.int32)), pa.list_(pa.int32())),
+        "best_cosine": list(best.T.astype(np.float32)),
+        "partner": list(partner.T.astype(np.int32)),
         "median_best_cosine": median,
     }
     if surrogate_match is not None:

@@ -6,9 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from engine.disk.curves import read_curves
 from engine.disk.rundir import RunDirectory
 from engine.report.publication import write_report
@@ -129,5 +126,8 @@ def _provenance(jobs: dict[str, RunDirectory], config: dict[str, Any]) -> dict[s
 
 
 def _write_features(path: Path, analyses: list[RunDirectory]) -> None:
+    import pyarrow as pa  # here, because importing it starts a thread (see engine.nursery)
+    import pyarrow.parquet as pq
+
     tables = [pq.read_table(run.artifacts / FEATURES) for run in analyses]
     pq.write_table(pa.concat_tables(tables, promote_options="default"), path, compression="zstd")

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from engine.errors import JobFailed
 from engine.metrics import fourier
 from engine.metrics.gates import (
     ACCURACY,
@@ -30,10 +31,13 @@ from engine.study.subject import Modular, Planted
 from engine.subjects.arithmetic import Problem
 from engine.subjects.modular import Grokking
 from engine.subjects.planted import make_planted, save_planted
+from engine.subjects.reader import read_hooks
 from engine.subjects.transformer import (
     Bridge,
+    activations,
     bridge_logits,
     embedding,
+    network,
     save_weights,
     token_embedding,
 )
@@ -87,6 +91,7 @@ def _grok(context: Context) -> Result:
         checkpoint_every=training.checkpoint_every,
         stop=context.stop,
     )
+    check_reader(config, task)
     report = check(config, task, budget=training.steps)
     save_weights(task.model, context.run.begin_artifacts() / WEIGHTS)
     grid_PPP, W_E_PD = task.grid().cpu(), embedding(task.model, p).cpu()
@@ -109,6 +114,11 @@ def _grok(context: Context) -> Result:
         "grokked": _crossings(evaluations(task.rows)),
         "spectrum": _spectrum(grid_PPP, W_E_PD, config, keys.ks[:most]),
     }
+
+
+SAMPLED_PAIRS = 256
+READER_TOLERANCE = 1e-4
+"""Largest difference, relative to the largest activation, that is still float32 noise."""
 
 
 class Structure:
@@ -171,6 +181,25 @@ def check_leakage(
         history=history,
         budget=budget,
     )
+
+
+def check_reader(config: Modular, task: Grokking) -> None:
+    """Compare what activations and splices are read with (`subjects.reader`) with TransformerLens' own hooks,
+    on some pairs and the trained weights.
+
+    Raises:
+        JobFailed: they differ by more than float32 noise; nothing built on them could be trusted.
+    """
+    rows = torch.linspace(0, config.modulus**2 - 1, SAMPLED_PAIRS).long()
+    tokens_NT, at = task.problem.tokens_NT[rows].to(task.device), task.problem.read_index
+    hooks = list(config.hooks())
+    expected = activations(task.model, tokens_NT, hooks, at)
+    for hook, found in read_hooks(network(task.model), tokens_NT, hooks, at).items():
+        difference = float((found - expected[hook]).abs().max())
+        if difference > READER_TOLERANCE * float(expected[hook].abs().max()):
+            raise JobFailed(
+                f"activations at {hook} differ from TransformerLens' by {difference:.3g}: a bug"
+            )
 
 
 def check(config: Modular, task: Grokking, budget: int) -> GateReport:

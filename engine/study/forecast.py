@@ -14,7 +14,7 @@ from engine.study.plan import Job, Plan, sample_count
 
 START_SECONDS = 3.0
 """A worker's start: importing torch takes most of it."""
-REFERENCE_RATES = {"subject": 1.0e-11, "cohort": 7.0e-10, "analysis": 4.0e-7}
+REFERENCE_RATES = {"subject": 4.5e-11, "cohort": 1.6e-10, "analysis": 4.6e-7}
 """Seconds per unit of work on one core of a 2-core x86 virtual machine, used until this runs root has
 results of its own; other machines differ by several times."""
 BASE_MEMORY = 450 << 20

@@ -63,6 +63,7 @@ class Grokking:
         """
         self.config, self._progress, self._confirmed = config, progress, confirmed
         self.problem: Problem = make_problem(config)
+        self.device = torch.device(device)
         self.model: Bridge = make_transformer(config, device)
         self._reader = Reader(
             network(self.model), self.problem.tokens_NT.to(device), self.problem.read_index

@@ -52,6 +52,34 @@ def logits(network: Network, tokens_NT: Tensor, read_index: int) -> Tensor:
 
 
 @torch.no_grad()
+def read_hooks(
+    network: Network, tokens_NT: Tensor, hooks: Sequence[str], read_index: int
+) -> dict[str, Tensor]:
+    """Return the activations at the read position, [N, width] per hook.
+
+    They cannot depend on later tokens, which are cut off. That they are the bridge's is checked on the
+    trained weights of every subject.
+
+    Raises:
+        InputError: the transformer has no hook of a name.
+    """
+    reader = Reader(network, tokens_NT, read_index)
+    found: dict[str, list[Tensor]] = {hook: [] for hook in hooks}
+
+    def keep(hook: str, x_NW: Tensor) -> Tensor:
+        if hook in found:
+            found[hook].append(x_NW.clone())
+        return x_NW
+
+    for rows in torch.split(torch.arange(len(tokens_NT), device=tokens_NT.device), CHUNK):
+        reader.logits(rows, keep)
+    for hook, parts in found.items():
+        if not parts:
+            raise InputError("hook", f"the transformer has none named {hook!r}")
+    return {hook: torch.cat(parts) for hook, parts in found.items()}
+
+
+@torch.no_grad()
 def spliced_logits(
     network: Network, tokens_NT: Tensor, hook: str, read_index: int, replacement_ND: Tensor
 ) -> Tensor:

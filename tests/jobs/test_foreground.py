@@ -60,6 +60,8 @@ class FakeLauncher:
         self.at_once = max(self.at_once, sum(not handle.ended for handle in self.handles))
         return handle
 
+    def close(self) -> None: ...
+
 
 @pytest.fixture
 def plan(study_data: dict[str, Any]) -> Plan:

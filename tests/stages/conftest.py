@@ -56,6 +56,8 @@ class InProcess:
             return Finished(error.exit_code)
         return Finished(0)
 
+    def close(self) -> None: ...
+
 
 Execute = Callable[[dict[str, Any]], tuple[Plan, Outcome]]
 

@@ -16,7 +16,7 @@ from engine.errors import CorruptArtifact, InputError
 from engine.study.subject import Modular
 from engine.subjects import reader, transformer
 from engine.subjects.arithmetic import Problem, make_problem
-from engine.subjects.reader import Reader, logits, spliced_logits
+from engine.subjects.reader import Reader, logits, read_hooks, spliced_logits
 from engine.subjects.transformer import (
     Bridge,
     activations,
@@ -251,6 +251,23 @@ def test_embedding_is_of_the_numbers_only() -> None:
     assert token_embedding(model).shape == (11, 12)
     assert torch.equal(found, weights(model)["tok_embed.weight"][:7].detach())
     assert not found.requires_grad
+
+
+@pytest.mark.parametrize("settings", MODELS, ids=IDS)
+def test_the_reader_reads_what_the_bridges_hooks_give(settings: Modular) -> None:
+    problem, model = built(settings)
+    hooks = list(settings.hooks())
+    expected = activations(model, problem.tokens_NT, hooks, problem.read_index)
+    found = read_hooks(network(model), problem.tokens_NT, hooks, problem.read_index)
+    for hook, width in settings.hooks().items():
+        assert found[hook].shape == (len(problem.tokens_NT), width)
+        torch.testing.assert_close(found[hook], expected[hook], rtol=1e-4, atol=1e-5)
+
+
+def test_the_reader_refuses_a_hook_that_is_not_there() -> None:
+    problem, model = built(config())
+    with pytest.raises(InputError, match="none named"):
+        read_hooks(network(model), problem.tokens_NT, ["blocks.7.hook_mlp_out"], 2)
 
 
 def test_weights_survive_a_file(tmp_path: Path) -> None:
