@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -177,16 +178,16 @@ def test_any_terminal_encoding_will_do(encoding: str, tmp_path: Path) -> None:
 
 
 def test_ignored_signals_stay_ignored() -> None:
-    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    others = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    numbers = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         cli._stop_on_signals()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
-        assert signal.getsignal(signal.SIGINT) is not others[0]
+        assert callable(signal.getsignal(signal.SIGINT))
     finally:
-        signal.signal(signal.SIGHUP, before)
-        signal.signal(signal.SIGINT, others[0])
-        signal.signal(signal.SIGTERM, others[1])
+        for number, handler in zip(numbers, before, strict=True):
+            signal.signal(number, handler)
 
 
 def test_debug_shows_where(capsys: Capture) -> None:
@@ -195,7 +196,7 @@ def test_debug_shows_where(capsys: Capture) -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
-    command = f"{sys.executable} -m engine schema | head -c 10"
+    command = f"{shlex.quote(sys.executable)} -m engine schema | head -c 10"
     done = subprocess.run(
         ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ}
     )

@@ -13,12 +13,19 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from safetensors.numpy import load_file
 
 from engine.disk.curves import read_curves
 
 Write = Callable[[dict[str, Any]], Path]
+
+
+def heed_signals() -> None:
+    """Undo what nohup or a background shell around the tests may have set: it is inherited."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_DFL)
 
 
 def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
@@ -28,6 +35,7 @@ def start(*arguments: str, **environment: str) -> subprocess.Popen[str]:
         stderr=subprocess.PIPE,
         text=True,
         env={**os.environ, **environment},
+        preexec_fn=heed_signals,
     )
 
 
@@ -139,10 +147,40 @@ def test_workers_leave_when_their_runner_is_killed(
     process.kill()
     process.communicate()
     logs = list(runs.glob("jobs/cohort-*/log.txt"))
-    while not all("saved" in log.read_text() for log in logs) and time.monotonic() < deadline + 30:
+    while (
+        not all("Interrupted" in log.read_text() for log in logs)
+        and time.monotonic() < deadline + 30
+    ):
         time.sleep(0.1)
-    assert logs
-    assert all("Interrupted: stopped at step" in log.read_text() for log in logs)
+    assert any("Interrupted: stopped at step" in log.read_text() for log in logs), "it saved"
+    assert all("Interrupted: stopped" in log.read_text() for log in logs), "none went on"
+
+
+def test_a_killed_nursery_is_reported_and_its_workers_leave(
+    study_data: dict[str, Any], write_study: Write, tmp_path: Path
+) -> None:
+    study_data["training"] = {"epochs": 100_000, "batch_size": 20}
+    runs = tmp_path / "runs"
+    process = start("run", str(write_study(study_data)), "--runs", str(runs))
+    deadline = time.monotonic() + 60
+    while not list(runs.glob("jobs/cohort-*/checkpoints/step-*")) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    nurseries = [
+        child
+        for child in psutil.Process(process.pid).children()
+        if "engine.nursery" in child.cmdline()
+    ]
+    workers = [worker for nursery in nurseries for worker in nursery.children()]
+    for nursery in nurseries:
+        nursery.kill()
+    code, _, err = finish(process)
+    if nurseries:  # elsewhere than on Linux workers are processes of their own
+        assert code == 1
+        assert "signal 9" in err
+    else:
+        pytest.skip("no nursery on this platform")
+    _, alive = psutil.wait_procs(workers, timeout=30)
+    assert not alive
 
 
 def test_a_second_runner_in_the_same_folder_is_refused(
