@@ -162,7 +162,8 @@ def save_drawing(drawing: Drawing, folder: Path) -> str:
     """Write a drawing as SVG, PNG and CSV into a folder; return the SVG text."""
     svg = to_svg(drawing.figure)
     write_bytes(folder / f"{drawing.name}.svg", svg.encode())
-    drawing.figure.set_layout_engine("none")  # the SVG's layout stands; making it anew takes as long
+    # The layout that was made for the SVG stands; making it anew takes as long.
+    drawing.figure.set_layout_engine("none")
     write_bytes(folder / f"{drawing.name}.png", to_png(drawing.figure))
     write_bytes(folder / f"{drawing.name}.csv", to_csv(drawing).encode())
     return svg
