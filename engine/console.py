@@ -94,7 +94,10 @@ class Lines:
             self._said[event.job.key] = time.monotonic()
             self._print(f"  {event.job.name}: started")
         elif event.what == "running":
-            if time.monotonic() - self._said[event.job.key] < LINE_EVERY_SECONDS:
+            # A job of hours says less often that it lives than one of minutes.
+            if time.monotonic() - self._said[event.job.key] < max(
+                LINE_EVERY_SECONDS, event.seconds / 10
+            ):
                 return
             self._said[event.job.key] = time.monotonic()
             row = newest_row(event.job, self._runs)

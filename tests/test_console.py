@@ -54,7 +54,8 @@ def test_plain_lines_tell_starts_ends_and_signs_of_life(
         lines.show(Event("started", job))
         lines.show(Event("running", job, 1.0))
         monkeypatch.setattr("engine.console.LINE_EVERY_SECONDS", 0.0)
-        lines.show(Event("running", job, 2.0))
+        lines.show(Event("running", job, 3600.0))
+        lines.show(Event("running", job, 0.0))
         lines.show(Event("done", job, 75.0))
         lines.show(Event("failed", job, 1.0, "seed 3 [bold]diverged"))
     assert out.getvalue().splitlines() == [
