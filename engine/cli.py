@@ -22,6 +22,7 @@ from engine import client, console, doctor
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
 from engine.jobs.foreground import Event
 from engine.report.tables import jobs_table, summary_tables
+from engine.report.wording import verdict_line
 from engine.study.spec import Study
 
 app = typer.Typer(
@@ -76,6 +77,8 @@ def run(
             f"{plan.placement.slots} at once, about {console.duration(cost.seconds)} ({cost.basis})",
             markup=False,
         )
+        if other := client.replaced_study(plan, runs):
+            screen.print(other, markup=False)
     with console.choose(screen, runs) as display:
         show = display.show if not quiet else _only_failures
         outcome = client.run_plan(plan, runs, on_event=show, stop=stop.is_set)
@@ -214,8 +217,12 @@ def schema() -> int:
 def _print_summary(summary: dict[str, Any], runs: Path) -> None:
     for part in summary_tables(summary):
         out.print(part)
-    folder = client.report_folder(runs, summary["study"])
-    out.print(f"\nreport: {folder / 'report.html'}", markup=False, soft_wrap=True)
+    # The tables may have pushed the verdicts off a small screen.
+    out.print()
+    for cohort in summary["cohorts"]:
+        out.print(f"{cohort['title']}: {verdict_line(cohort)}", markup=False, soft_wrap=True)
+    folder = client.report_folder(runs, summary["study"]).resolve()
+    out.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
 def _print_json(value: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import re
@@ -90,6 +91,19 @@ def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
         raise EnvironmentUnfit(
             f"--runs {runs}: about {cost.disk_bytes >> 20} MB of disk are needed, {free >> 20} MB are free"
         )
+
+
+def replaced_study(plan: Plan, runs: Path) -> str:
+    """Return a line if running a plan replaces the report of another study of the same name, else nothing."""
+    file = runs / plan.study.name / "study.yaml"
+    if not file.is_file() or not (report_folder(runs, plan.study.name) / "summary.json").is_file():
+        return ""
+    with contextlib.suppress(InputError):
+        if read_study(str(file)) == plan.study:
+            return ""
+    return (
+        f"replaces the report of another study named {plan.study.name}; its jobs stay in the cache"
+    )
 
 
 def study_name(name_or_path: str) -> str:

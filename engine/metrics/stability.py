@@ -37,6 +37,7 @@ Floats = NDArray[np.float64]
 # A feature counts as found again from this cosine on (Paulo & Belrose 2501.16615).
 FOUND_AGAIN = 0.7
 
+DEGENERATE = 1e-9
 SHARED_START = "the seeds share their initial weights"
 NO_SURROGATE = "no verdict without N3: N0 to N2 call noise that SAEs fit weakly stable"
 
@@ -256,6 +257,11 @@ def _judged(
         low, high = estimate.low, estimate.high
         reason = "" if math.isfinite(low) else f"{top.name} leaves no room above it"
     judged = verdict(value, (low, high))
+    if not reason and 0 < value < 1 - DEGENERATE and high - low < DEGENERATE:
+        judged, reason = (
+            "undetermined",
+            "every seed gives the same value: the interval has no width",
+        )
     if not reason and not any(null.name == "N3" and null.admissible for null in nulls):
         judged, reason = "undetermined", NO_SURROGATE
     return replace(

@@ -39,7 +39,7 @@ PANELS = {
     "loss": "Loss",
     "explained_variance": "Explained variance",
     "l0": "L0 (active latents per input)",
-    "dead_fraction": "Dead latents",
+    "dead_fraction": "Silent latents (training window)",
 }
 
 

@@ -15,6 +15,7 @@ from engine.report.wording import (
     fraction,
     headline,
     interval,
+    kappa_digits,
     metric_title,
     percent,
     quantity,
@@ -42,7 +43,7 @@ def result_table(summary: Record) -> str:
                 fraction(cell["observed"], 3),
                 fraction(cell["null"], 3),
                 short_null(cell["null_name"]),
-                fraction(cell["kappa"]),
+                fraction(cell["kappa"], kappa_digits(cell)),
                 Cell(interval(cell) or MISSING, "w"),
                 Cell(str(cohort["verdict"]), "chosen"),
             ]
@@ -112,7 +113,7 @@ def _matrix(cohort: Record) -> str:
         bounds = Cell(interval(cell) or MISSING, "w")
         verdict = str(cell["verdict"]) + (f": {cell['reason']}" if cell["reason"] else "")
         start = [Cell(metric_title(metric), "w"), subset, fraction(cell["observed"], 3)]
-        rows.append([*start, *nulls, fraction(cell["kappa"]), bounds, verdict])
+        rows.append([*start, *nulls, fraction(cell["kappa"], kappa_digits(cell)), bounds, verdict])
     heads = [f">{short_null(name)}" for name in names]
     columns = ("metric", "features", ">observed", *heads, ">κ", "95 % CI", "verdict")
     return table(columns, rows)
@@ -257,7 +258,9 @@ def timings_table(timings: Record) -> str:
         ]
         for job in timings["jobs"]
     ]
-    html = paragraph(f"In all {duration(timings['total_seconds'])}.")
+    html = paragraph(
+        f"All jobs together {duration(timings['total_seconds'])}; some ran side by side."
+    )
     return html + table(("job", "kind", ">time", ">peak memory"), rows) if rows else html
 
 

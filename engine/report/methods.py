@@ -129,8 +129,8 @@ def _stability(summary: Record, s: Settings) -> str:
     return (
         f"The verdict rests on {' and '.join(texts)}, over all pairs of seeds, cosines "
         f"{s.say('analysis.sign')}. κ = (observed − null) / (1 − null) is taken against the largest admissible "
-        f"null ({ladder}), random ones over {s.say('analysis.draws')} draws. Its 95 % interval is a jackknife "
-        "that leaves out one seed at a time, because pairs that share a seed are not independent."
+        f"null ({ladder}), random ones over at least 10 draws (each table states its own). Its 95 % interval "
+        "is a jackknife that leaves out one seed at a time, as pairs that share a seed are not independent."
     )
 
 
@@ -141,5 +141,5 @@ def _numerics(summary: Record) -> str:
     device = environment.get("device")
     where = f" on {device}" if device else ""
     seconds = (summary.get("timings") or {}).get("total_seconds")
-    took = f" in {quantity(seconds)} s" if seconds is not None else ""
+    took = f", {quantity(seconds)} s of work" if seconds is not None else ""
     return f"Profile {summary['profile']}{where}{took}; {said or 'versions not recorded'}."

@@ -34,8 +34,8 @@ from engine.report.wording import (
 )
 
 CAPTIONS = {
-    "overlap": "Headline similarity of every pair of seeds. The line on the colour bar is what chance scores: "
-    "cells no darker than it share nothing beyond chance.",
+    "overlap": "Headline similarity of every pair of seeds. The line on the colour bar is what chance scores; "
+    "whether darker cells mean agreement beyond it is for the interval of κ to say.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
     "figures carry the verdict; the code names the null.",
     "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
-from matplotlib.ticker import FuncFormatter, NullLocator
+from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from engine.report.canvas import (
     FAINT,
@@ -75,6 +75,7 @@ def draw_spectrum(spectrum: Record | None) -> Drawing | None:
         rule(axes)
         _label_keys(axes, spectrum, name)
     panels[-1].set_xlabel("frequency k")
+    panels[-1].xaxis.set_major_locator(MaxNLocator(integer=True))
     rows = [
         (k, logit, embedding, int(k in keys))
         for k, logit, embedding in zip(

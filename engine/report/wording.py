@@ -67,16 +67,24 @@ def spread(value: Record | None, digits: int = 2) -> str:
     return mean if sd is None else f"{mean} ± {fraction(sd, digits)}"
 
 
+def kappa_digits(cell: Record) -> int:
+    """Return how many digits κ and its interval need: three where two would round a bound to nothing."""
+    values = [cell.get(name) for name in ("kappa", "ci_low", "ci_high")]
+    return 3 if any(value is not None and 0 < abs(value) < 0.005 for value in values) else 2
+
+
 def interval(cell: Record, joint: str = ", ") -> str:
     """Return the confidence interval of κ as `[−.03, .02]`; empty where there is none."""
     if cell.get("ci_low") is None or cell.get("ci_high") is None:
         return ""
-    return f"[{fraction(cell['ci_low'])}{joint}{fraction(cell['ci_high'])}]"
+    digits = kappa_digits(cell)
+    return f"[{fraction(cell['ci_low'], digits)}{joint}{fraction(cell['ci_high'], digits)}]"
 
 
 def kappa_text(cell: Record) -> str:
     """Return κ with its interval: `.12 [.03, .21]`."""
-    return " ".join(part for part in (fraction(cell.get("kappa")), interval(cell)) if part)
+    kappa = fraction(cell.get("kappa"), kappa_digits(cell))
+    return " ".join(part for part in (kappa, interval(cell)) if part)
 
 
 def duration(seconds: float | None) -> str:
@@ -122,8 +130,8 @@ def explain_null(name: str | None) -> str:
 
 def metric_title(metric: str) -> str:
     """Return the name of a metric for people: `shared fraction (cos ≥ .7)`."""
-    name, _, tau = metric.rpartition("_")
-    if name == "shared_fraction":
+    name, _, tau = metric.partition("@")
+    if name == "shared_fraction" and tau:
         return f"{METRICS[name]} (cos ≥ {fraction(float(tau), 1)})"
     return METRICS.get(metric, metric)
 
@@ -146,12 +154,19 @@ def cohort_label(summary: Record, cohort: Record) -> str:
     return f"{title} · {cohort['hook']}" if several_hooks(summary) else title
 
 
+def verdict_line(cohort: Record) -> str:
+    """Return verdict and κ in few words: `weak, κ .12 [.03, .21]`."""
+    return f"{cohort['verdict']}, κ {kappa_text(headline(cohort))}"
+
+
 def verdict_sentence(cohort: Record) -> str:
     """Return the verdict on a cohort as one sentence in plain words."""
     cell, seeds = headline(cohort), plural(len(cohort["seeds"]), "seed")
-    numbers = f"κ {fraction(cell['kappa'])}"
+    digits = kappa_digits(cell)
+    numbers = f"κ {fraction(cell['kappa'], digits)}"
     if cell.get("ci_low") is not None and cell.get("ci_high") is not None:
-        numbers += f", 95 % CI {fraction(cell['ci_low'])} to {fraction(cell['ci_high'])}"
+        low, high = (fraction(cell[name], digits) for name in ("ci_low", "ci_high"))
+        numbers += f", 95 % CI {low} to {high}"
     if cell.get("null_name"):
         numbers += f", against {short_null(cell['null_name'])}"
     said = SIMILARITY.get(cohort["verdict"])

@@ -102,13 +102,17 @@ def read_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
 
 def check_study(data: object, where: str) -> Study:
     """Check plain data against the study model; `where` names its file in errors."""
+    if data is None:
+        raise InputError(where, "is empty", "a study: name, subject, hooks, saes, seeds")
     try:
         return Study.model_validate_json(json.dumps(data, allow_nan=False))
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
             raise explain(error, Study, where) from None
         raise InputError(
-            where, f"a value is not plain YAML ({error})", "text, numbers, lists"
+            where,
+            f"a value is not finite or not plain YAML ({error})",
+            "text, finite numbers, lists",
         ) from None
 
 

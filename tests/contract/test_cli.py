@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from engine import cli
+from engine import cli, client
+from engine.study.spec import write_yaml
 
 COMMANDS = {"run", "plan", "report", "studies", "profiles", "doctor", "schema"}
 OPTIONS = {
@@ -201,3 +202,15 @@ def test_a_reader_that_leaves_early_is_no_error(tmp_path: Path) -> None:
         ["bash", "-c", command], capture_output=True, text=True, check=False, env={**os.environ}
     )
     assert done.stderr == ""
+
+
+def test_replacing_another_studys_report_is_said(tmp_path: Path) -> None:
+    plan = client.open_plan("smoke")
+    assert client.replaced_study(plan, tmp_path) == ""
+    folder = tmp_path / "smoke"
+    (folder / "report").mkdir(parents=True)
+    (folder / "report" / "summary.json").write_text("{}")
+    (folder / "study.yaml").write_text(write_yaml(plan.study))
+    assert client.replaced_study(plan, tmp_path) == "", "the same study runs again"
+    other = client.open_plan("smoke", overrides=["seeds=[7,8,9]"])
+    assert "another study named smoke" in client.replaced_study(other, tmp_path)

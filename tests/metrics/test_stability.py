@@ -409,3 +409,15 @@ def test_measurements_that_mean_nothing_are_refused(options: dict[str, Any], whe
     }
     with pytest.raises(InputError, match=where):
         measure_stability(decoders, **(defaults | options))
+
+
+def test_an_interval_without_width_decides_nothing() -> None:
+    # Half of the features are the same in every seed, the other half at right angles to all others: every
+    # pair scores one half to the last digit, and a jackknife of equal values has no width.
+    eye = torch.eye(40)
+    decoders = torch.stack([torch.cat([eye[:8], eye[8 + 8 * s : 16 + 8 * s]]) for s in range(4)])
+    agreement = measure(decoders, activation_covariance_DD=torch.eye(40)).agreement("matched_mcc")
+    assert agreement.observed == pytest.approx(0.5)
+    assert agreement.null_name != "N3"
+    assert agreement.verdict == "undetermined"
+    assert "no width" in agreement.reason

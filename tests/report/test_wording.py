@@ -10,6 +10,7 @@ from engine.report.wording import (
     explain_null,
     fraction,
     gates_mark,
+    kappa_text,
     metric_title,
     percent,
     quantity,
@@ -53,7 +54,7 @@ def test_numbers_for_people() -> None:
 
 
 def test_names_of_metrics_and_nulls() -> None:
-    assert metric_title("shared_fraction_0.7") == "shared fraction (cos ≥ .7)"
+    assert metric_title("shared_fraction@0.7") == "shared fraction (cos ≥ .7)"
     assert metric_title("mean_max_cos") == "mean max cosine"
     assert metric_title("new_metric") == "new_metric"
     assert [short_null(name) for name in ("N3 surrogate retrain", "N6", "own", None)] == [
@@ -90,3 +91,10 @@ def test_a_label_names_the_hook_only_where_there_are_several(summary: dict[str, 
     assert cohort_label(summary, first) == "topk 1024 k32"
     second["hook"] = "blocks.0.hook_mlp_out"
     assert cohort_label(summary, second) == "relu 1024 l1 0.001 · blocks.0.hook_mlp_out"
+
+
+def test_a_bound_is_never_rounded_to_nothing() -> None:
+    cell = {"kappa": 0.0148, "ci_low": 0.0038, "ci_high": 0.0257}
+    assert kappa_text(cell) == ".015 [.004, .026]"
+    assert kappa_text({"kappa": 0.12, "ci_low": 0.03, "ci_high": 0.21}) == ".12 [.03, .21]"
+    assert kappa_text({"kappa": 0.0, "ci_low": 0.0, "ci_high": 0.0}) == ".00 [.00, .00]"
