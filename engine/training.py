@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.disk.atomic import read_json, write_json
-from engine.disk.curves import CurveWriter, Value
+from engine.disk.curves import CurveWriter, Flag, Value
 from engine.disk.rundir import RunDirectory
 from engine.errors import Interrupted
 
@@ -32,6 +32,9 @@ class Trainable(Protocol):
 
     def measure(self, done: int) -> Mapping[str, Value]:
         """Return the values for the curves after `done` steps; must not change the future."""
+
+    def flags(self, done: int, values: Mapping[str, Value]) -> Sequence[Flag]:
+        """Return the red flags that these measured values raise; asked once after each measurement."""
 
     def finished(self, done: int) -> bool:
         """Return whether training may end here; asked after each measurement."""
@@ -49,7 +52,7 @@ def train(
     *,
     steps: int,
     measure_every: int,
-    checkpoint_every: int,
+    checkpoint: Callable[[int], bool],
     stop: Callable[[], bool],
     labels: Sequence[str] = (),
 ) -> int:
@@ -60,7 +63,7 @@ def train(
         run: where checkpoints and curves go.
         steps: budget; `task.finished` may end it sooner.
         measure_every: steps between rows of the curves (the first and last step always have one).
-        checkpoint_every: steps between checkpoints.
+        checkpoint: whether to save after so many steps (see `checkpoint_rule`).
         stop: asked before each step; true means: save and leave.
         labels: names of the entries of list values, for TensorBoard.
 
@@ -84,7 +87,7 @@ def train(
                 _record(task, done, curves, mirror)
             if measured and task.finished(done):
                 break
-            if done % checkpoint_every == 0 and done < steps:
+            if done < steps and checkpoint(done):
                 save_checkpoint(task, run, done)
     finally:
         curves.close()
@@ -94,8 +97,21 @@ def train(
 
 def _record(task: Trainable, done: int, curves: CurveWriter, mirror: TensorBoardMirror) -> None:
     values = task.measure(done)
-    curves.write(done, values)
-    mirror.write(done, values)
+    flags = task.flags(done, values)
+    for flag in flags:
+        print(f"step {done}: {flag.message}", flush=True)
+    curves.write(done, values, flags)
+    mirror.write(done, values, flags)
+
+
+def checkpoint_rule(every: int | None, warmup: int) -> Callable[[int], bool]:
+    """Return whether to save after so many steps: every `every`, or, for None, every 1,000 during the
+    warm-up and every 5,000 after it."""
+
+    def due(done: int) -> bool:
+        return done % (every or (1_000 if done <= warmup else 5_000)) == 0
+
+    return due
 
 
 def save_checkpoint(task: Trainable, run: RunDirectory, done: int) -> None:
@@ -219,8 +235,8 @@ class TensorBoardMirror:
         except OSError as error:
             print(f"TensorBoard log cannot be opened, going on without: {error}", flush=True)
 
-    def write(self, step: int, values: Mapping[str, Value]) -> None:
-        """Write one row; list values become one tag per label."""
+    def write(self, step: int, values: Mapping[str, Value], flags: Sequence[Flag] = ()) -> None:
+        """Write one row; list values become one tag per label, red flags texts."""
         if self._writer is None:
             return
         try:
@@ -231,6 +247,8 @@ class TensorBoardMirror:
                 for number, item in enumerate(value):
                     label = self._labels[number] if number < len(self._labels) else str(number)
                     self._writer.add_scalar(f"{name}/{label}", item, step)
+            for flag in flags:
+                self._writer.add_text(f"red flags/{flag.name}", flag.message, step)
         except OSError as error:
             self._writer = None
             print(f"TensorBoard log failed, going on without: {error}", flush=True)

@@ -2,19 +2,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor
 
-from engine.disk.curves import read_curves
+from engine.disk.curves import Flag, read_curves
 from engine.disk.rundir import RunDirectory
 from engine.errors import Interrupted
 from engine.training import (
     BatchOrder,
     Scalars,
     TensorBoardMirror,
+    checkpoint_rule,
     learning_rate,
     optimizer_tensors,
     restore_optimizer,
@@ -43,6 +45,9 @@ class Descent:
     def measure(self, done: int) -> Mapping[str, float | list[float]]:
         return {"norm": float(self.w.detach().norm()), "w": self.w.tolist()}
 
+    def flags(self, done: int, values: Mapping[str, Any]) -> list[Flag]:
+        return [Flag("half", "half of it", 2)] if done == 10 else []
+
     def finished(self, done: int) -> bool:
         return self.end is not None and done >= self.end
 
@@ -63,7 +68,7 @@ def go(task: Descent, run: RunDirectory, stop_at: int | None = None) -> int:
         run,
         steps=20,
         measure_every=5,
-        checkpoint_every=7,
+        checkpoint=checkpoint_rule(7, 0),
         stop=lambda: stop_at is not None and len(task.stepped) == stop_at,
         labels=["x", "y", "z"],
     )
@@ -194,3 +199,20 @@ def test_streams_of_two_purposes_are_unrelated() -> None:
     one, two = (torch.randn(1000, generator=stream(name, 7)) for name in ("a", "b"))
     assert abs(float(torch.corrcoef(torch.stack([one, two]))[0, 1])) < 0.1
     assert torch.equal(one, torch.randn(1000, generator=stream("a", 7)))
+
+
+def test_checkpoints_are_denser_during_the_warmup() -> None:
+    due = checkpoint_rule(None, warmup=2_000)
+    assert [done for done in range(1, 12_000) if due(done)] == [1_000, 2_000, 5_000, 10_000]
+    own = checkpoint_rule(7, warmup=2_000)
+    assert [done for done in range(1, 20) if own(done)] == [7, 14]
+
+
+def test_red_flags_are_in_the_row_that_raised_them_and_in_tensorboard(tmp_path: Path) -> None:
+    run = RunDirectory(tmp_path / "run")
+    go(Descent(), run)
+    flags = {row["step"]: row["flags"] for row in read_curves(run.curves_file) if "flags" in row}
+    assert flags == {10: [{"name": "half", "message": "half of it", "seed": 2}]}
+    events = EventAccumulator(str(run.tensorboard))
+    events.Reload()
+    assert [event.step for event in events.Tensors("red flags/half/text_summary")] == [10]

@@ -6,12 +6,25 @@ import json
 import math
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 Value = float | Sequence[float]
 Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Flag:
+    """Something in a row that a person should look at."""
+
+    name: str
+    """Kind: `loss_rising`, `diverged`, ...; one word, for programs."""
+    message: str
+    """What was seen, for people."""
+    seed: int | None = None
+    """Whose it is."""
 
 
 class CurveWriter:
@@ -30,10 +43,13 @@ class CurveWriter:
             os.replace(aside, path)
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 
-    def write(self, step: int, values: Mapping[str, Value]) -> None:
-        """Append one row: the step and its named values (a number, or a list with one per seed)."""
+    def write(self, step: int, values: Mapping[str, Value], flags: Sequence[Flag] = ()) -> None:
+        """Append one row: the step, its named values (a number, or a list with one per seed), and, where
+        there are any, its red flags as a list under `flags`."""
         row: Row = {"step": step}
         row.update((name, _finite(value)) for name, value in values.items())
+        if flags:
+            row["flags"] = [asdict(flag) for flag in flags]
         self._file.write(json.dumps(row, allow_nan=False) + "\n")
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.study.sae import SaeTraining
+from engine.study.recipe import SaeTraining
 from engine.training import BatchOrder, stream
 
 CHUNK = 1024

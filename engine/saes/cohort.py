@@ -5,26 +5,37 @@ Shapes: S seeds, N activations, B inputs of a batch, D width, F latents.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import math
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
-from engine.disk.curves import Value
-from engine.errors import Diverged
-from engine.saes.architectures import Pass, initial_weights, make_architecture
+from engine.disk.curves import Flag, Value
+from engine.saes.architecture import Pass
+from engine.saes.architectures import make_architecture
 from engine.saes.batches import CHUNK, Batches
-from engine.saes.dead import DeadTracker, auxk_loss
+from engine.saes.dead import DeadTracker, auxk_loss, ghost_loss
+from engine.saes.freeze import Freeze
+from engine.saes.objectives import stability_loss
 from engine.saes.quality import Quality, count_fires, measure_quality
-from engine.study.sae import Sae, SaeTraining, TopK
+from engine.saes.resampling import resample
+from engine.saes.watch import Watch
+from engine.saes.weights import initial_weights, pinned_rows
+from engine.study.recipe import SaeTraining
+from engine.study.sae import Sae
 from engine.training import Scalars, learning_rate, optimizer_tensors, restore_optimizer
+
+Agreement = Callable[[Tensor, Tensor], list[float]]
+"""Takes decoder rows [S, F, D] and which are alive [S, F]; returns how far each seed agrees with others."""
 
 
 class Cohort:
     """What `engine.training.train` drives for SAEs: all seeds step together, each as if alone.
 
-    Seeds share nothing but the batches: their losses are summed, so the gradient of one does not
-    see the others, and Adam is elementwise.
+    Unless a stability objective couples them, seeds share nothing but the batches: their losses are summed,
+    so the gradient of one does not see the others, and Adam is elementwise. A seed whose loss is not finite
+    is set back to its last measured state and stays there; the others do not notice.
     """
 
     def __init__(
@@ -38,18 +49,20 @@ class Cohort:
         device: str = "cpu",
         sparse: bool | None = None,
         groups_N: Tensor | None = None,
+        agreement: Agreement | None = None,
     ) -> None:
         """Prepare the data and the initial weights.
 
         Args:
-            config: architecture and size.
+            config: architecture, size, treatment of dead latents, stability objectives.
             training: optimisation, split, normalisation.
             seeds: one SAE for each.
             activations_ND: what the SAEs reconstruct, any float type, raw units.
             vary: what a seed decides: `init`, `order`, or both.
             device: torch device of the weights and batches.
-            sparse: use the sparse kernels; None where the device has them.
+            sparse: use the sparse kernels; None where they are the faster way.
             groups_N: activations of one group are held out together.
+            agreement: how the live stability curve is measured; None leaves it out.
 
         Raises:
             InputError: the activations cannot be trained on.
@@ -64,22 +77,33 @@ class Cohort:
             groups_N=groups_N,
         )
         init_seeds = self.seeds if "init" in vary else (training.init_seed,) * len(self.seeds)
-        weights = initial_weights(init_seeds, config.d_sae, self.batches.width)
-        for name, tensor in weights.named().items():
-            setattr(weights, name, tensor.to(self.batches.device).requires_grad_())
-        self.saes = make_architecture(config, weights, sparse)
-        self.optimizer = torch.optim.Adam(
-            self.saes.parameters(), lr=training.lr, betas=training.betas, fused=True
+        weights = initial_weights(config, training, init_seeds, self.batches)
+        self.start = weights.map(Tensor.clone)
+        weights = weights.map(lambda tensor: tensor.to(self.batches.device))
+        self.saes = make_architecture(config, weights, sparse, steps=self.steps)
+        self.saes.pinned_PD = pinned_rows(config, training, self.batches).to(self.batches.device)
+        self.optimizer = self._make_optimizer()
+        self.dead = DeadTracker(
+            len(self.seeds), config.d_sae, config.dead.after_tokens, self.batches.device
         )
-        self.auxk = (
-            config.dead.auxk or max(1, self.batches.width // 2) if isinstance(config, TopK) else 0
-        )
-        self.coefficient = config.dead.coefficient if isinstance(config, TopK) else 0.0
-        after = config.dead.after_tokens if isinstance(config, TopK) else config.dead_after_tokens
-        self.dead = DeadTracker(len(self.seeds), config.d_sae, after, self.batches.device)
+        self.freeze = Freeze(weights, self.seeds)
+        self.watch = Watch(config, self.seeds, self.steps)
+        self.agreement = agreement
         nan_S = torch.full((len(self.seeds),), torch.nan, device=self.batches.device)
         self._train_loss_S, self._aux_S = nan_S, torch.zeros_like(nan_S)
-        self._diverged_S = torch.full_like(nan_S, -1, dtype=torch.int64)
+
+    def _make_optimizer(self) -> torch.optim.Adam:
+        training = self.training
+        groups: dict[float, list[Tensor]] = {}
+        for name, parameter in self.saes.parameters().items():
+            factor = self.saes.lr_factors.get(name, 1.0)
+            groups.setdefault(factor, []).append(parameter.requires_grad_())
+        return torch.optim.Adam(
+            [{"params": group, "factor": factor} for factor, group in groups.items()],
+            lr=training.lr,
+            betas=training.betas,
+            fused=True,
+        )
 
     @property
     def steps(self) -> int:
@@ -90,75 +114,143 @@ class Cohort:
         """Do one optimizer step for every seed."""
         x_SBD = self.batches.batch(index)
         done = self.saes.forward(x_SBD, index)
-        error_S = (x_SBD - done.reconstruction).square().sum((1, 2)) / x_SBD.shape[1]
-        loss_S = error_S + done.penalty
-        aux_S = self._auxk(x_SBD, done)
+        loss_S = done.error + done.penalty
+        revival_S, weight = self._revival(x_SBD, done)
+        total_S = loss_S + weight * revival_S
+        self.freeze.note(total_S.detach(), index)
+        # On an accelerator the host would have to wait, and uncoupled seeds cannot harm each other.
+        if x_SBD.device.type == "cpu" or self.config.stability.couples():
+            self.freeze.settle(self.optimizer)
+        if self._joined(index):
+            total_S = total_S + self.batches.spread * stability_loss(
+                self.config.stability, self.saes.weights.W_dec, self.freeze.sound(), index
+            )
         self.optimizer.zero_grad()
-        # The coefficient is meant for errors in units of the data's variance; `loss` is not.
-        weight = self.coefficient * self.batches.spread
-        torch.autograd.backward((loss_S + weight * aux_S).sum())
+        torch.autograd.backward(total_S.sum())
         self._descend(index)
         self.dead.update(done.mass, x_SBD.shape[1])
-        self._train_loss_S, self._aux_S = loss_S.detach(), aux_S.detach()
-        bad_S = ~torch.isfinite(self._train_loss_S + self._aux_S) & (self._diverged_S < 0)
-        self._diverged_S = torch.where(bad_S, index, self._diverged_S)
+        self._resample(index)
+        self._train_loss_S, self._aux_S = loss_S.detach(), revival_S.detach()
 
-    def _auxk(self, x_SBD: Tensor, done: Pass) -> Tensor:
-        if not self.coefficient or not self.dead.possible():
-            return done.penalty.new_zeros(len(self.seeds))
-        return auxk_loss(
+    def _joined(self, index: int) -> bool:
+        options = self.config.stability
+        wanted = options.consistency > 0 or options.orthogonality > 0
+        return wanted and index >= options.start * self.steps
+
+    def _revival(self, x_SBD: Tensor, done: Pass) -> tuple[Tensor, float]:
+        """Return what brings dead latents back [S], and its weight."""
+        dead = self.config.dead
+        none = done.penalty.new_zeros(len(self.seeds)), 0.0
+        if not self.dead.possible():
+            return none
+        if dead.method == "ghost":
+            dead_SF = self.dead.dead()
+            return (
+                ghost_loss(x_SBD, done.reconstruction, self.saes.weights, dead_SF, done.error),
+                1.0,
+            )
+        if dead.method != "auxk" or not dead.coefficient:
+            return none
+        loss_S = auxk_loss(
             x_SBD,
             done.reconstruction,
             done.pre,
             self.saes.weights,
             self.dead.dead(),
-            self.auxk,
+            dead.auxk or max(1, self.batches.width // 2),
             self.saes.sparse,
         )
+        # The coefficient is meant for errors in units of the data's variance; the loss is not.
+        return loss_S, dead.coefficient * self.batches.spread
 
     def _descend(self, index: int) -> None:
         training = self.training
-        self.optimizer.param_groups[0]["lr"] = learning_rate(
+        rate = learning_rate(
             index,
             steps=self.steps,
             peak=training.lr,
             warmup=training.warmup_steps,
             schedule=training.schedule,
         )
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate * group["factor"]
+        self.freeze.silence(self.saes.parameters())
         self.saes.before_step()
+        if training.clip_norm is not None:
+            clip_gradients(self.saes.parameters(), training.clip_norm)
         self.optimizer.step()
-        self.saes.after_step()
+        self.saes.after_step(index)
+        self.freeze.hold(self.saes.weights)
+
+    def _resample(self, index: int) -> None:
+        dead, done = self.config.dead, index + 1
+        if dead.method != "resample" or done % dead.every or done > dead.until * self.steps:
+            return
+        dead_SF = self.dead.dead() & self.freeze.sound().unsqueeze(1)
+        resample(self.saes, self.optimizer, self.batches, dead_SF, self.seeds, index)
+        self.dead.revive(dead_SF)
 
     def measure(self, done: int) -> Mapping[str, Value]:
-        """Return the curves' values, one per seed.
+        """Return the curves' values, one per seed; NaN for a frozen one.
 
-        `loss`, `explained_variance` and `l0` are of up to 1,024 held-out inputs (`loss` is the
-        objective without AuxK and warm-up), `train_loss` and `aux_loss` of the last batch,
-        `dead_fraction` of the training inputs: the share of latents silent for `after_tokens`.
+        `loss`, `explained_variance` and `l0` are of up to 1,024 held-out inputs (`loss` is squared error and
+        penalty at full strength), `train_loss` and `aux_loss` (what brings dead latents back) of the last
+        batch, `dead_fraction` of the training inputs: the share of latents silent for `after_tokens`.
+        `mean_max_cos`, every `stability_every` steps, is how far a seed agrees with the others.
 
         Raises:
-            Diverged: the loss of a seed was not finite at some step; seed and step are named.
+            Diverged: fewer than two seeds are left to compare; seeds and steps are named.
         """
-        del done  # the values are of this moment
-        self._check_finite()
+        self._settle()
         quality = measure_quality(self.saes, self.batches.chunks(self.batches.held_out[:CHUNK]))
-        return {
-            "loss": self._objective(quality),
+        values: dict[str, list[float]] = {
+            "loss": self._held_out_loss(quality),
             "explained_variance": quality.explained_variance,
             "l0": quality.l0,
             "dead_fraction": self.dead.dead().float().mean(1).tolist(),
             "train_loss": self._train_loss_S.tolist(),
             "aux_loss": self._aux_S.tolist(),
         }
+        if self.agreement is not None and self._agreement_due(done):
+            values["mean_max_cos"] = self._agree(self.agreement)
+        sound = self.freeze.sound().tolist()
+        self.freeze.keep(self.saes.weights, done)
+        return {
+            name: [v if ok else math.nan for v, ok in zip(row, sound, strict=True)]
+            for name, row in values.items()
+        }
 
-    def _objective(self, quality: Quality) -> list[float]:
-        l1 = 0.0 if isinstance(self.config, TopK) else self.config.l1
-        return [e + l1 * n for e, n in zip(quality.squared_error, quality.l1, strict=True)]
+    def _settle(self) -> None:
+        self.freeze.settle(self.optimizer)
+        self.freeze.hold(self.saes.weights)
+        self.freeze.check()
 
-    def _check_finite(self) -> None:
-        for seed, step in zip(self.seeds, self._diverged_S.tolist(), strict=True):
-            if step >= 0:
-                raise Diverged(f"seed {seed}: the loss is not finite at step {step}")
+    def _agreement_due(self, done: int) -> bool:
+        every, between = self.training.stability_every, self.training.measure_every
+        if not every:
+            return False
+        return done in (0, self.steps) or done // every > (done - between) // every
+
+    def _agree(self, agreement: Agreement) -> list[float]:
+        places = self.freeze.sound().nonzero().view(-1)
+        found = [math.nan] * len(self.seeds)
+        if len(places) > 1:
+            rows_SFD = self.saes.weights.W_dec.detach()[places]
+            for place, value in zip(
+                places.tolist(), agreement(rows_SFD, ~self.dead.dead()[places]), strict=True
+            ):
+                found[place] = value
+        return found
+
+    def flags(self, done: int, values: Mapping[str, Value]) -> list[Flag]:
+        """Return the red flags that these values raise for the first time, and seeds frozen since."""
+        return [*self.freeze.tell(), *self.watch.look(done, values)]
+
+    def _held_out_loss(self, quality: Quality) -> list[float]:
+        return [
+            error + self.saes.held_out_penalty(l0, l1)
+            for error, l0, l1 in zip(quality.squared_error, quality.l0, quality.l1, strict=True)
+        ]
 
     def finished(self, done: int) -> bool:
         """Return False: a cohort uses its whole budget."""
@@ -166,28 +258,35 @@ class Cohort:
         return False
 
     def state(self) -> tuple[dict[str, Tensor], Scalars]:
-        """Return weights, moments, counters and last losses; a diverged cohort is never saved.
+        """Return weights, moments, counters, last losses and last good states.
 
         Raises:
-            Diverged: the loss of a seed was not finite.
+            Diverged: fewer than two seeds are left to compare.
         """
-        self._check_finite()
+        self._settle()
+        frozen_tensors, frozen_scalars = self.freeze.state()
         tensors = {
             **self.saes.weights.named(),
+            **self.saes.schedule_state(),
             **optimizer_tensors(self.optimizer),
+            **frozen_tensors,
             "since_fired": self.dead.since_SF,
             "train_loss": self._train_loss_S,
             "aux_loss": self._aux_S,
         }
-        return tensors, {"seeds": list(self.seeds), "seen": self.dead.seen}
+        scalars = {"seeds": list(self.seeds), "seen": self.dead.seen, "watch": self.watch.state()}
+        return tensors, {**scalars, **frozen_scalars}
 
     def restore(self, tensors: Mapping[str, Tensor], scalars: Scalars) -> None:
         """Take back what `state` returned."""
         device = self.batches.device
         with torch.no_grad():
-            for name, parameter in self.saes.weights.named().items():
-                parameter.copy_(tensors[name])
+            kept = {**self.saes.weights.named(), **self.saes.schedule_state()}
+            for name, tensor in kept.items():
+                tensor.copy_(tensors[name])
         restore_optimizer(self.optimizer, tensors)
+        self.freeze.restore(tensors, scalars)
+        self.watch.restore(scalars["watch"])
         self.dead.since_SF.copy_(tensors["since_fired"])
         self.dead.seen = int(scalars["seen"])
         self._train_loss_S = tensors["train_loss"].to(device)
@@ -197,11 +296,21 @@ class Cohort:
         """Return the final figures of each seed on the whole held-out part.
 
         Raises:
-            Diverged: the loss of a seed was not finite.
+            Diverged: fewer than two seeds are left to compare.
         """
-        self._check_finite()
+        self._settle()
         return measure_quality(self.saes, self.batches.chunks(self.batches.held_out))
 
     def fires(self) -> tuple[Tensor, int]:
         """Return on how many of all activations each latent fires, int64 [S, F], of how many."""
         return count_fires(self.saes, self.batches.chunks(torch.arange(self.batches.inputs)))
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Mapping[str, Tensor], limit: float) -> None:
+    """Scale the gradients of each seed so that their common norm is at most `limit`, in place."""
+    grads = [p.grad for p in parameters.values() if p.grad is not None]
+    squares_S = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0)
+    factor_S = (limit / squares_S.sqrt().clamp_min(1e-12)).clamp_max(1.0)
+    for grad in grads:
+        grad.mul_(factor_S.view(-1, *[1] * (grad.ndim - 1)))

@@ -1,4 +1,4 @@
-"""Latents that stopped firing: how they are noticed, and the loss that brings them back.
+"""Latents that stopped firing: how they are noticed, and the losses that bring them back.
 
 Shapes: S seeds, B inputs, D width, F latents; R = S·B inputs across seeds, N entries.
 """
@@ -9,7 +9,10 @@ import torch
 from torch import Tensor
 
 from engine.saes import kernels
-from engine.saes.architectures import Weights
+from engine.saes.weights import Weights
+
+LARGEST_EXPONENT = 40.0
+EPSILON = 1e-6
 
 
 class DeadTracker:
@@ -25,6 +28,10 @@ class DeadTracker:
         """Take note of a batch of `inputs`: a latent with mass above zero fired in it."""
         self.seen += inputs
         self.since_SF.add_(inputs).masked_fill_(mass_SF > 0, 0)
+
+    def revive(self, chosen_SF: Tensor) -> None:
+        """Count these latents as alive from now on."""
+        self.since_SF.masked_fill_(chosen_SF, 0)
 
     def dead(self) -> Tensor:
         """Return which latents are dead, bool [S, F]."""
@@ -105,3 +112,39 @@ def _explain_dense(
     top = ranked.topk(min(k_aux, pre_SBF.shape[-1]), sorted=False).indices
     chosen = torch.zeros_like(ranked, dtype=torch.bool).scatter(2, top, True) & dead_S1F
     return torch.bmm(pre_SBF.where(chosen, 0.0).relu(), w.W_dec)
+
+
+def ghost_loss(
+    x_SBD: Tensor,
+    reconstruction_SBD: Tensor,
+    weights: Weights,
+    dead_SF: Tensor,
+    error_S: Tensor,
+) -> Tensor:
+    """Return the ghost-gradient loss of each seed, [S] (Jermyn & Templeton 2024).
+
+    Dead latents act through exp instead of ReLU, so that their gradient is never zero. What they write is
+    scaled, per input, to half the norm of the detached residual; its squared distance to the residual is
+    scaled to the size of the main loss. A seed without dead latents, or without residual, has loss 0. Only
+    dead rows get gradients.
+
+    Args:
+        x_SBD: the batch.
+        reconstruction_SBD: what the live latents make of it; detached here.
+        weights: the parameters.
+        dead_SF: which latents are dead, bool.
+        error_S: squared error of the batch; detached here.
+    """
+    if not bool(dead_SF.any()):
+        return torch.zeros_like(error_S)
+    residual_SBD = (x_SBD - reconstruction_SBD).detach()
+    pre_SBF = kernels.affine(x_SBD, weights.b_dec.detach(), weights.W_enc, weights.b_enc)
+    # exp overflows far out, where the scale below would leave 0·inf.
+    ghost_SBF = torch.where(dead_SF.unsqueeze(1), pre_SBF.clamp_max(LARGEST_EXPONENT).exp(), 0.0)
+    written_SBD = torch.bmm(ghost_SBF, weights.W_dec)
+    size_SB1 = torch.linalg.vector_norm(residual_SBD, dim=2, keepdim=True)
+    norm_SB1 = torch.linalg.vector_norm(written_SBD.detach(), dim=2, keepdim=True)
+    written_SBD = written_SBD * (size_SB1 / (2.0 * norm_SB1 + EPSILON))
+    ghost_S = (residual_SBD - written_SBD).square().sum((1, 2)) / x_SBD.shape[1]
+    scaled_S = ghost_S * (error_S / (ghost_S + EPSILON)).detach()
+    return torch.where(dead_SF.any(1), scaled_S, 0.0)

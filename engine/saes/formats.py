@@ -2,7 +2,8 @@
 
 Training runs on centred, scaled activations x' = (x − mean)·c. Rows of norm 1 stay rows of
 norm 1 if latents are measured in raw units, z = z'/c: then W_enc and W_dec are as trained,
-b_enc = b_enc'/c and b_dec = mean + b_dec'/c. A loaded SAE needs no normalisation.
+b_enc = b_enc'/c and b_dec = mean + b_dec'/c; thresholds and b_mag are divided by c like b_enc, r_mag
+is as trained. A loaded SAE needs no normalisation.
 
 Shapes: S seeds, D width (d_in), F latents (d_sae), B inputs. In files W_enc is [.., D, F] and W_dec
 [.., F, D], as in SAELens; other libraries' layouts join here as further writers.
@@ -10,6 +11,7 @@ Shapes: S seeds, D width (d_in), F latents (d_sae), B inputs. In files W_enc is 
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +25,16 @@ from torch import Tensor
 
 from engine.disk.atomic import read_json, write_json
 from engine.errors import CorruptArtifact, InputError
-from engine.saes.architectures import Architecture, Weights, make_architecture
+from engine.saes.architecture import Architecture
+from engine.saes.architectures import make_architecture
 from engine.saes.cohort import Cohort
+from engine.saes.weights import Weights, extra_shapes
 from engine.study.sae import Sae
 
-COHORT, SINGLE = "cohort", "sae"
+COHORT, START, SINGLE = "cohort", "start", "sae"
 SCHEMA = 1
+UNITLESS = frozenset({"W_enc", "W_dec", "r_mag"})
+"""Weights that are the same in raw and in normalised units."""
 _SAE: TypeAdapter[Sae] = TypeAdapter(Sae)
 
 
@@ -61,34 +67,67 @@ class TrainedSaes:
         """Return the reconstructions [S, B, D] in raw units."""
         return self.architecture().decode(z_SBF)
 
-    def select(self, seed: int) -> TrainedSaes:
-        """Return the SAE of one seed (S = 1).
+    def select(self, *seeds: int) -> TrainedSaes:
+        """Return the SAEs of these seeds.
 
         Raises:
-            InputError: the seed is not there.
+            InputError: a seed is not there.
         """
-        if seed not in self.seeds:
-            raise InputError("seed", f"{seed} is not there", f"one of {list(self.seeds)}")
-        at = self.seeds.index(seed)
-        one = {name: tensor[at : at + 1] for name, tensor in self.weights.named().items()}
-        fires = None if self.fires is None else self.fires[at : at + 1]
-        return TrainedSaes(self.config, (seed,), Weights(**one), self.scale, fires, self.inputs)
+        for seed in seeds:
+            if seed not in self.seeds:
+                raise InputError("seed", f"{seed} is not there", f"one of {list(self.seeds)}")
+        places = [self.seeds.index(seed) for seed in seeds]
+        fires = None if self.fires is None else self.fires[places]
+        weights = self.weights.pick(places)
+        return TrainedSaes(self.config, seeds, weights, self.scale, fires, self.inputs)
+
+
+def join(parts: Sequence[TrainedSaes]) -> TrainedSaes:
+    """Return the SAEs of several cohorts of one setting as one."""
+    first = parts[0]
+    if len(parts) == 1:
+        return first
+    named = [part.weights.named() for part in parts]
+    weights = Weights.of({name: torch.cat([n[name] for n in named]) for name in named[0]})
+    fires = [part.fires for part in parts if part.fires is not None]
+    return TrainedSaes(
+        first.config,
+        tuple(seed for part in parts for seed in part.seeds),
+        weights,
+        first.scale,
+        torch.cat(fires) if len(fires) == len(parts) else None,
+        first.inputs,
+    )
+
+
+def to_raw(cohort: Cohort, *, count: bool = True) -> TrainedSaes:
+    """Return a cohort's SAEs in raw units, on the CPU; `count` adds firings over all inputs."""
+    weights = _raw_weights(cohort, cohort.saes.weights)
+    fires_SF, inputs = cohort.fires() if count else (None, 0)
+    return TrainedSaes(cohort.config, cohort.seeds, weights, cohort.batches.scale, fires_SF, inputs)
+
+
+def start_of(cohort: Cohort) -> TrainedSaes:
+    """Return a cohort's SAEs as they were before their first step, in raw units, on the CPU."""
+    weights = _raw_weights(cohort, cohort.start)
+    return TrainedSaes(cohort.config, cohort.seeds, weights, cohort.batches.scale)
 
 
 @torch.no_grad()
-def to_raw(cohort: Cohort, *, count: bool = True) -> TrainedSaes:
-    """Return a cohort's SAEs in raw units, on the CPU; `count` adds firings over all inputs."""
-    named = {name: t.detach().cpu().clone() for name, t in cohort.saes.weights.named().items()}
-    scale = cohort.batches.scale
-    named["b_enc"] /= scale
-    named["b_dec"] = cohort.batches.mean_D.cpu() + named["b_dec"] / scale
-    fires_SF, inputs = cohort.fires() if count else (None, 0)
-    return TrainedSaes(cohort.config, cohort.seeds, Weights(**named), scale, fires_SF, inputs)
+def _raw_weights(cohort: Cohort, weights: Weights) -> Weights:
+    scale, mean_D = cohort.batches.scale, cohort.batches.mean_D.cpu()
+    named = {}
+    for name, tensor in weights.named().items():
+        copy = tensor.detach().cpu().clone()
+        named[name] = copy if name in UNITLESS else copy / scale
+    named["b_dec"] += mean_D
+    return Weights.of(named)
 
 
-def save_cohort(folder: Path, saes: TrainedSaes) -> None:
-    """Write `cohort.safetensors` (all seeds stacked) and `cohort.json` into a folder."""
-    _write(folder, COHORT, saes, _tensors(saes))
+def save_cohort(folder: Path, saes: TrainedSaes, name: str = COHORT) -> None:
+    """Write `cohort.safetensors` (all seeds stacked) and `cohort.json` into a folder; with START as name,
+    the files of the SAEs before training."""
+    _write(folder, name, saes, _tensors(saes))
 
 
 def save_sae(folder: Path, saes: TrainedSaes) -> None:
@@ -102,13 +141,13 @@ def save_sae(folder: Path, saes: TrainedSaes) -> None:
     _write(folder, SINGLE, saes, {name: tensor[0] for name, tensor in _tensors(saes).items()})
 
 
-def load_cohort(folder: Path) -> TrainedSaes:
+def load_cohort(folder: Path, name: str = COHORT) -> TrainedSaes:
     """Read what `save_cohort` wrote.
 
     Raises:
         CorruptArtifact: a file is missing, unreadable, or its shapes do not fit its configuration.
     """
-    return _read(folder, COHORT)
+    return _read(folder, name)
 
 
 def load_sae(folder: Path) -> TrainedSaes:
@@ -149,7 +188,7 @@ def _read(folder: Path, name: str) -> TrainedSaes:
             raise CorruptArtifact(f"{file}: missing")
     settings = read_json(settings_file)
     try:
-        config = _SAE.validate_python(settings["sae"])
+        config = _SAE.validate_json(json.dumps(settings["sae"]))  # strict, but lists are tuples
         d_in, seeds = int(settings["d_in"]), tuple(int(seed) for seed in settings["seeds"])
         scale, inputs = float(settings["scale"]), int(settings["inputs"])
     except (KeyError, TypeError, ValueError, ValidationError) as error:
@@ -159,17 +198,19 @@ def _read(folder: Path, name: str) -> TrainedSaes:
         tensors = load_file(tensors_file)
     except (SafetensorError, OSError) as error:
         raise CorruptArtifact(f"{tensors_file}: not safetensors ({error})") from None
-    stack = (len(seeds),) if name == COHORT else ()
-    _check_shapes(tensors_file, tensors, _shapes(stack, d_in, config.d_sae))
+    stack = () if name == SINGLE else (len(seeds),)
+    _check_shapes(tensors_file, tensors, _shapes(stack, d_in, config))
     if name == SINGLE:
         tensors = {key: tensor.unsqueeze(0) for key, tensor in tensors.items()}
     fires = tensors.pop("fires", None)
     tensors["W_enc"] = tensors["W_enc"].mT.contiguous()
-    return TrainedSaes(config, seeds, Weights(**tensors), scale, fires, inputs)
+    return TrainedSaes(config, seeds, Weights.of(tensors), scale, fires, inputs)
 
 
-def _shapes(stack: Sequence[int], d_in: int, d_sae: int) -> dict[str, tuple[int, ...]]:
+def _shapes(stack: Sequence[int], d_in: int, config: Sae) -> dict[str, tuple[int, ...]]:
+    d_sae = config.d_sae
     return {
+        **{name: (*stack, *shape) for name, shape in extra_shapes(config).items()},
         "W_enc": (*stack, d_in, d_sae),
         "b_enc": (*stack, d_sae),
         "W_dec": (*stack, d_sae, d_in),

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass
 import torch
 from torch import Tensor
 
-from engine.saes.architectures import Architecture
+from engine.saes.architecture import Architecture
 
 
 @dataclass(frozen=True)

@@ -15,12 +15,18 @@ from engine.metrics.agreement import Stability
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
-from engine.saes.architectures import initial_weights
-from engine.saes.formats import TrainedSaes, load_cohort
+from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
 from engine.stages.features import best_matches, write_features
-from engine.stages.flags import HEADLINE_METRIC, SHARED_INITIALISATION, UNTRAINED, red_flags
+from engine.stages.flags import (
+    HEADLINE_METRIC,
+    UNTRAINED,
+    dependence,
+    red_flags,
+    starts_at_chance,
+)
+from engine.stages.parts import cohort_parts, read_cohort
 from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
@@ -34,22 +40,24 @@ def run(context: Context) -> Result:
     for source in inputs.values():
         source.read_result()
     x_ND, _ = read_activations(inputs["activations"])
-    saes = load_cohort(inputs["cohort"].artifacts)
-    twin = load_cohort(inputs["surrogate"].artifacts) if "surrogate" in inputs else None
+    saes = read_cohort(inputs, "cohort")
+    start = read_cohort(inputs, "cohort", START)
+    twin = read_cohort(inputs, "surrogate") if "surrogate" in inputs else None
     live_SF = _live(saes)
-    initial_SFD, varied = _initial_decoders(inputs["cohort"], saes)
-    stability = _stability(x_ND, saes, twin, initial_SFD if varied else None, live_SF, options)
+    settings = inputs["cohort"].read_job()["config"]
+    reason = dependence(settings)
+    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
-    truth, recovered = _truth(inputs, hook, x_ND, saes, live_SF)
+    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
     write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
-    cohort = _describe(inputs, hook, saes, initial_SFD, live_SF)
+    cohort = _describe(inputs, hook, saes, start.weights.W_dec, live_SF)
     cohort["quality"]["loss_recovered"] = recovered
     plain = stability.to_json()
     warnings = red_flags(inputs, cohort, plain)
-    if not varied:
-        warnings.append(SHARED_INITIALISATION)
+    if reason:
+        warnings.append(reason)
     subset = _headline_subset(plain)
     return {
         "cohort": {
@@ -74,26 +82,32 @@ def _stability(
     x_ND: Tensor,
     saes: TrainedSaes,
     twin: TrainedSaes | None,
-    initial_SFD: Tensor | None,
+    start: TrainedSaes,
     live_SF: Tensor,
     options: Analysis,
+    settings: dict[str, Any],
 ) -> Stability:
     return measure_stability(
         saes.weights.W_dec,
         live_SF,
         activation_covariance_DD=moments(x_ND)[1],
-        initial_SFD=initial_SFD,
+        initial_SFD=start.weights.W_dec if starts_at_chance(settings) else None,
         surrogate_SFD=twin.weights.W_dec if twin else None,
         surrogate_live_SF=_live(twin) if twin else None,
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
-        independent=initial_SFD is not None,
+        independent=not dependence(settings),
     )
 
 
 def _truth(
-    inputs: dict[str, RunDirectory], hook: str, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
+    inputs: dict[str, RunDirectory],
+    hook: str,
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    start: TrainedSaes,
+    live_SF: Tensor,
 ) -> tuple[Truth, dict[str, Any] | None]:
     """Return the agreement with the ground truth, and the loss recovered where there is a model."""
     subject = read_subject(inputs["subject"])
@@ -101,16 +115,8 @@ def _truth(
         return score_planted(inputs["subject"], x_ND, saes, live_SF), None
     truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
     held_out = read_held_out(inputs["cohort"])
-    recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, held_out)
+    recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
     return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
-
-
-def _initial_decoders(run: RunDirectory, saes: TrainedSaes) -> tuple[Tensor, bool]:
-    """Return the decoders before training [S, F, D], and whether each seed has its own."""
-    job = run.read_job()["config"]
-    varied = "init" in job["vary"]
-    seeds = saes.seeds if varied else (int(job["training"]["init_seed"]),) * len(saes.seeds)
-    return initial_weights(seeds, saes.config.d_sae, saes.weights.W_dec.shape[2]).W_dec, varied
 
 
 def _describe(
@@ -125,8 +131,12 @@ def _describe(
     Dead latents fire on none of all activations; live ones often enough to be counted (science.md §2);
     the rest fire rarely.
     """
-    result, job = inputs["cohort"].read_result(), inputs["cohort"].read_job()
-    quality = result["quality"]
+    parts = [run.read_result() for run in cohort_parts(inputs, "cohort")]
+    job = inputs["cohort"].read_job()
+    quality = {
+        name: [value for part in parts for value in part["quality"][name]]
+        for name in ("explained_variance", "l0")
+    }
     alignment = [
         float(enc_dec_alignment(e_FD, d_FD).nanmean())
         for e_FD, d_FD in zip(saes.weights.W_enc, saes.weights.W_dec, strict=True)
@@ -144,8 +154,11 @@ def _describe(
         "d_sae": saes.config.d_sae,
         "k": getattr(saes.config, "k", None),
         "l1": getattr(saes.config, "l1", None),
+        "target_l0": getattr(saes.config, "target_l0", None),
         "seeds": list(saes.seeds),
-        "steps": result["steps"],
+        "steps": parts[0]["steps"],
+        "settings": job["config"]["sae"],
+        "diverged": {seed: what for part in parts for seed, what in part["diverged"].items()},
         "quality": {
             **{name: spread(quality[name]) for name in ("explained_variance", "l0")},
             "dead_fraction": spread((saes.fires == 0).double().mean(1).tolist()),

@@ -15,6 +15,8 @@ ACTIVATIONS = "activations.safetensors"
 """`activations` [N, D] float32 and `groups` [N] int64: rows of one group are held out together."""
 SPLIT = "split.safetensors"
 """Of a cohort: `held_out`, the rows that it was not trained on, int64."""
+FROZEN = "frozen"
+"""Folder of the SAEs of a cohort whose loss stopped being finite, as they were held."""
 
 _SUBJECT: TypeAdapter[Subject] = TypeAdapter(Subject)
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import torch
 from pydantic import TypeAdapter
 from safetensors.torch import save_file
+from torch import Tensor
 
+from engine.metrics.similarity import mean_max_cos
 from engine.saes.cohort import Cohort
-from engine.saes.formats import save_cohort, save_sae, to_raw
-from engine.stages.artifacts import SPLIT, read_activations
+from engine.saes.formats import START, save_cohort, save_sae, start_of, to_raw
+from engine.saes.quality import Quality
+from engine.stages.artifacts import FROZEN, SPLIT, read_activations
 from engine.stages.context import Context, Result
-from engine.study.sae import Sae, SaeTraining
+from engine.study.recipe import SaeTraining
+from engine.study.sae import Sae
 from engine.subjects.surrogate import surrogate
-from engine.training import train
+from engine.training import checkpoint_rule, train
 
 _SAE: TypeAdapter[Sae] = TypeAdapter(Sae)
 
@@ -42,21 +49,53 @@ def run(context: Context) -> Result:
         vary=config["vary"],
         device=context.device,
         groups_N=groups_N,
+        agreement=agreement_of_each,
     )
     done = train(
         cohort,
         context.run,
         steps=cohort.steps,
         measure_every=training.measure_every,
-        checkpoint_every=training.checkpoint_every,
+        checkpoint=checkpoint_rule(training.checkpoint_every, training.warmup_steps),
         stop=context.stop,
         labels=[f"seed-{seed}" for seed in seeds],
     )
     quality = cohort.quality()
+    diverged = cohort.freeze.diverged()
+    sound = [seed for seed in seeds if seed not in diverged]
+    _save(context, cohort, sound)
+    return {
+        "steps": done,
+        "seeds": sound,
+        "quality": _of_seeds(quality, [seeds.index(seed) for seed in sound]),
+        "diverged": {str(seed): what for seed, what in diverged.items()},
+    }
+
+
+def _save(context: Context, cohort: Cohort, sound: list[int]) -> None:
+    """Save the SAEs before and after training; frozen seeds go apart, where no analysis finds them."""
     saes = to_raw(cohort)
     folder = context.run.begin_artifacts()
-    save_cohort(folder, saes)
+    save_cohort(folder, saes.select(*sound))
+    save_cohort(folder, start_of(cohort).select(*sound), START)
     save_file({"held_out": cohort.batches.held_out}, folder / SPLIT)
-    for seed in seeds:
-        save_sae(folder / f"seed-{seed}", saes.select(seed))
-    return {"steps": done, "seeds": list(seeds), "quality": quality.as_dict()}
+    for seed in saes.seeds:
+        place = folder if seed in sound else folder / FROZEN
+        save_sae(place / f"seed-{seed}", saes.select(seed))
+
+
+def _of_seeds(quality: Quality, places: list[int]) -> dict[str, Any]:
+    return {name: [row[p] for p in places] for name, row in quality.as_dict().items()}
+
+
+def agreement_of_each(W_dec_SFD: Tensor, alive_SF: Tensor) -> list[float]:
+    """Return, per seed, the mean over the other seeds of `mean_max_cos` between live decoder rows; NaN for
+    a pair of which one has no live row."""
+    S = len(W_dec_SFD)
+    pairs = torch.full((S, S), torch.nan, dtype=torch.float64)
+    for i in range(S):
+        for j in range(i):
+            a_AD, b_BD = W_dec_SFD[i][alive_SF[i]], W_dec_SFD[j][alive_SF[j]]
+            if len(a_AD) and len(b_BD):
+                pairs[i, j] = pairs[j, i] = mean_max_cos(a_AD, b_BD)
+    return [float(value) for value in pairs.nanmean(1)]

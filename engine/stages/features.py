@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.metrics.agreement import Stability
 from engine.metrics.similarity import cosine_matrix, enc_dec_alignment, live_mask
 from engine.saes.formats import TrainedSaes
+from engine.study.sae import sae_title
 
 FILE = "features.parquet"
 
@@ -55,8 +56,6 @@ def write_features(
 
 
 def _title(saes: TrainedSaes) -> str:
-    from engine.study.plan import sae_title
-
     return sae_title(saes.config)
 
 

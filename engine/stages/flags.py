@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from engine.disk.rundir import RunDirectory
+from engine.stages.parts import cohort_parts
 
 HEADLINE_METRIC = "mean_max_cos"
 """The seeds' own measure (their PWMCC), so that their numbers can be compared with."""
@@ -22,6 +23,30 @@ SHARED_INITIALISATION = (
     "the seeds share their initial weights: this measures what the order of batches decides, not whether "
     "features depend on the seed"
 )
+ONLY_N3 = (
+    "so agreement is judged against twins trained in the same way on surrogate data (N3) alone"
+)
+
+
+def dependence(settings: dict[str, Any]) -> str:
+    """Return why the seeds of a cohort (settings of its job) depend on each other; nothing if they do not."""
+    options = settings["sae"]["stability"]
+    if "init" not in settings["vary"] or options["shared_init"]:
+        return SHARED_INITIALISATION
+    if options["consistency"]:
+        return f"a consistency loss draws the seeds together, {ONLY_N3}"
+    if options["pinned"]:
+        return (
+            f"{options['pinned']:.0%} of the decoder rows are pinned to the same inputs, {ONLY_N3}"
+        )
+    if settings["training"]["init"] == "data":
+        return f"the decoders start from inputs of one data set, {ONLY_N3}"
+    return ""
+
+
+def starts_at_chance(settings: dict[str, Any]) -> bool:
+    """Return whether decoders before training should agree as isotropic directions do."""
+    return settings["training"]["init"] == "random" and not dependence(settings)
 
 
 def red_flags(
@@ -32,6 +57,7 @@ def red_flags(
     flags = [
         *_reconstruction(cohort["quality"], floor),
         *_surrogate(inputs),
+        *_diverged(cohort),
         *_start(cohort["quality"], stability),
     ]
     agreement = stability["metrics"].get(HEADLINE_METRIC, {}).get("live")
@@ -67,12 +93,22 @@ def _surrogate(inputs: dict[str, RunDirectory]) -> list[str]:
     """The twin on Gaussian data has less to find, but must have learnt what there is."""
     if "surrogate" not in inputs:
         return []
-    quality = inputs["surrogate"].read_result()["quality"]
-    worst = min(quality["explained_variance"])
+    worst = min(
+        value
+        for run in cohort_parts(inputs, "surrogate")
+        for value in run.read_result()["quality"]["explained_variance"]
+    )
     if worst > 0:
         return []
     return [
         f"the surrogate behind N3 explains {worst:.3f} of its variance: N3 is no fair null here"
+    ]
+
+
+def _diverged(cohort: dict[str, Any]) -> list[str]:
+    return [
+        f"seed {seed} diverged at step {what['step']} and is left out of all figures"
+        for seed, what in cohort["diverged"].items()
     ]
 
 

@@ -41,7 +41,7 @@ from engine.subjects.transformer import (
     save_weights,
     token_embedding,
 )
-from engine.training import train
+from engine.training import checkpoint_rule, train
 
 
 def run(context: Context) -> Result:
@@ -88,7 +88,7 @@ def _grok(context: Context) -> Result:
         context.run,
         steps=training.steps,
         measure_every=training.measure_every,
-        checkpoint_every=training.checkpoint_every,
+        checkpoint=checkpoint_rule(training.checkpoint_every, warmup=0),
         stop=context.stop,
     )
     check_reader(config, task)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,7 +31,6 @@ from engine.metrics.ground_truth import (
 from engine.metrics.matching import truth_match
 from engine.metrics.nulls import effective_rank
 from engine.metrics.uncertainty import spread
-from engine.saes.architectures import initial_weights
 from engine.saes.formats import TrainedSaes
 from engine.stages.artifacts import WEIGHTS
 from engine.study.subject import Modular
@@ -178,9 +177,11 @@ def loss_recovered(
     hook: str,
     x_ND: Tensor,
     saes: TrainedSaes,
+    start: TrainedSaes,
     held_out: Tensor,
 ) -> LossRecovered:
-    """Splice each seed's reconstruction at the read position; on held-out pairs, in nats."""
+    """Splice each seed's reconstruction at the read position; on held-out pairs, in nats. `start` are the
+    same SAEs before training."""
     problem = make_problem(subject)
     network = read_network(subject, run.artifacts / WEIGHTS)
     tokens_HT, answers_H = problem.tokens_NT[held_out], problem.answers_N[held_out]
@@ -199,15 +200,8 @@ def loss_recovered(
 
     return LossRecovered(
         per_seed=[recovered(saes.select(seed)) for seed in saes.seeds],
-        untrained=recovered(untrained(saes, mean_D)),
+        untrained=recovered(start.select(start.seeds[0])),
     )
-
-
-def untrained(saes: TrainedSaes, mean_D: Tensor) -> TrainedSaes:
-    """Return an SAE of the same setting as it was before its first step, in raw units."""
-    seed = saes.seeds[0]
-    fresh = initial_weights([seed], saes.config.d_sae, len(mean_D))
-    return TrainedSaes(saes.config, (seed,), replace(fresh, b_dec=mean_D[None].clone()), saes.scale)
 
 
 def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor) -> Truth:

@@ -9,7 +9,7 @@ from typing import Any
 
 from engine.study.fingerprint import content_key
 from engine.study.profile import Placement
-from engine.study.sae import Sae
+from engine.study.sae import Sae, sae_title
 from engine.study.spec import Study
 
 
@@ -180,12 +180,6 @@ def _add_analysis(build: _Expansion, hook: str, sae: Sae, sources: dict[str, Job
 
 def _title(study: Study, hook: str, sae: Sae) -> str:
     return sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
-
-
-def sae_title(sae: Sae) -> str:
-    """Return a short name of SAE settings: `topk 1024 k32`, `relu 1024 l1 0.001`."""
-    sparsity = f"k{sae.k}" if sae.architecture == "topk" else f"l1 {sae.l1:g}"
-    return f"{sae.architecture} {sae.d_sae} {sparsity}"
 
 
 SMALL_STEP = 1 << 26

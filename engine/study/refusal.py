@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from typing import Any, get_args
+from typing import Any, Literal, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
@@ -73,9 +73,13 @@ def _fields(annotation: Any) -> set[str]:
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    """Return the discriminator values of a model: the literals of its first field."""
-    first = next(iter(model.model_fields.values()), None)
-    return get_args(first.annotation) if first else ()
+    """Return the discriminator values of a model: the literals of its field that has but one."""
+    literals = (
+        get_args(f.annotation)
+        for f in model.model_fields.values()
+        if get_origin(f.annotation) is Literal
+    )
+    return next((values for values in literals if len(values) == 1), ())
 
 
 def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> tuple[str, str]:

@@ -2,89 +2,230 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, PositiveFloat, PositiveInt, model_validator
 
 from engine.study.model import Config, refuse
-from engine.study.subject import Fraction, Seed
+from engine.study.subject import Fraction
+
+Count = Annotated[int, Field(ge=0)]
+Weight = Annotated[float, Field(ge=0.0)]
+Share = Annotated[float, Field(ge=0.0, lt=1.0)]
 
 
 class Dead(Config):
     """When a latent counts as dead, and what is done about it."""
 
+    method: Literal["auxk", "ghost", "resample", "none"] = "auxk"
+    """`auxk`: dead latents reconstruct the residual (Gao et al. 2024). `ghost`: they do so through an
+    exponential, scaled to the main loss (Jermyn & Templeton 2024). `resample`: their weights are set anew
+    from inputs with a large error (Bricken et al. 2023). `none`: they are only counted."""
     after_tokens: PositiveInt = 25_000
     """Inputs without firing after which a latent counts as dead."""
     auxk: PositiveInt | None = None
-    """Dead latents that reconstruct the residual in the AuxK loss; None is half of d_in."""
-    coefficient: Annotated[float, Field(ge=0.0)] = 1 / 32
-    """Weight of the AuxK loss (Gao et al. 2024); 0 switches it off."""
+    """Dead latents per input that take part in AuxK; None is half of d_in."""
+    coefficient: Weight = 1 / 32
+    """Weight of the AuxK loss; 0 switches it off."""
+    every: PositiveInt = 2_500
+    """Steps between two resamplings."""
+    until: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
+    """Share of the training after which nothing is resampled: new latents need time to settle."""
 
 
-class TopK(Config):
+class Stability(Config):
+    """What is added to make seeds agree. Seeds then depend on each other, so that agreement is judged
+    against twins trained in the same way on surrogate data (null N3) alone."""
+
+    consistency: Weight = 0.0
+    """Weight of the cross-seed consistency loss: 1 − the cosine of a decoder row with its best match in
+    another seed, mean over rows, in units of the data's variance."""
+    orthogonality: Weight = 0.0
+    """Weight of the squared cosines between the decoder rows of one seed: their sum over the others, mean
+    over rows, in units of the data's variance."""
+    pinned: Share = 0.0
+    """Share of the decoder rows that are inputs (centred, norm 1), the same for all seeds, and never move."""
+    shared_init: bool = False
+    """Start all seeds from the weights of `training.init_seed`; they must then differ in the order of
+    batches (`vary` with `order`)."""
+    start: Share = 0.0
+    """Share of the training before consistency and orthogonality join: two stages, reconstruction first."""
+
+    def couples(self) -> bool:
+        """Return whether seeds are made dependent of each other."""
+        return self.consistency > 0 or self.pinned > 0 or self.shared_init
+
+
+class _Sae(Config):
+    """What all architectures have."""
+
+    d_sae: PositiveInt
+    """Number of latents."""
+    dead: Dead = Dead()
+    """Treatment of dead latents."""
+    stability: Stability = Stability()
+    """What is added to make seeds agree; nothing by default."""
+
+
+class _KSparse(_Sae):
+    """What the architectures with a given number of latents have."""
+
+    k: PositiveInt
+    """Latents kept per input; on average over the batch for BatchTopK and Matryoshka."""
+    k_warmup_steps: Count = 0
+    """Steps over which the number falls linearly from `k_start` to `k`."""
+    k_start: PositiveInt | None = None
+    """Where the fall begins; None is ten times k (at most d_sae)."""
+
+    @model_validator(mode="after")
+    def _k_fits(self) -> Any:
+        for name in ("k", "k_start"):
+            value = getattr(self, name)
+            if value is not None and value > self.d_sae:
+                raise refuse(name, f"{value} is above d_sae {self.d_sae}", f"at most {self.d_sae}")
+        return self
+
+
+class TopK(_KSparse):
     """Keeps the k largest pre-activations, after ReLU (Gao et al. 2024)."""
 
     architecture: Literal["topk"] = "topk"
     """This architecture."""
-    d_sae: PositiveInt
-    """Number of latents."""
-    k: PositiveInt
-    """Latents kept per input."""
-    dead: Dead = Dead()
-    """Treatment of dead latents."""
+
+
+class BatchTopK(_KSparse):
+    """Keeps the k·B largest pre-activations of a batch of B; afterwards those above a threshold that was
+    learnt on the way (Bussmann et al. 2024)."""
+
+    architecture: Literal["batch_topk"] = "batch_topk"
+    """This architecture."""
+    threshold_decay: Fraction = 0.99
+    """Decay per step of the threshold, the running mean of the smallest latent kept in a batch."""
+
+
+class Matryoshka(_KSparse):
+    """BatchTopK whose first latents must reconstruct alone, too: nested dictionaries (Bussmann et al. 2025)."""
+
+    architecture: Literal["matryoshka"] = "matryoshka"
+    """This architecture."""
+    groups: Annotated[tuple[PositiveFloat, ...], Field(min_length=2)] = (
+        1 / 16,
+        1 / 16,
+        1 / 8,
+        1 / 4,
+        1 / 2,
+    )
+    """Shares of d_sae that each larger dictionary adds; their sum is 1."""
+    threshold_decay: Fraction = 0.99
+    """Decay per step of the threshold, the running mean of the smallest latent kept in a batch."""
 
     @model_validator(mode="after")
-    def _k_fits(self) -> TopK:
-        if self.k > self.d_sae:
-            raise refuse("k", f"{self.k} is above d_sae {self.d_sae}", f"at most {self.d_sae}")
+    def _groups_fit(self) -> Matryoshka:
+        if abs(sum(self.groups) - 1.0) > 1e-6:
+            raise refuse("groups", f"their sum is {sum(self.groups):g}", "shares with sum 1")
+        if min(self.sizes()) < 1:
+            raise refuse(
+                "groups",
+                f"one has no latent of the {self.d_sae}",
+                "larger shares, or a larger d_sae",
+            )
+        return self
+
+    def sizes(self) -> tuple[int, ...]:
+        """Return the latents of each group; the last takes what rounding leaves."""
+        first = [round(share * self.d_sae) for share in self.groups[:-1]]
+        return (*first, self.d_sae - sum(first))
+
+
+class PAnneal(Config):
+    """Replaces the L1 norm by Σ|z|^p with p falling from 1 (Karvonen et al. 2024)."""
+
+    start: Share = 0.2
+    """Share of the training after which p falls."""
+    end: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
+    """Share of the training at which it arrives."""
+    p: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
+    """Where it arrives."""
+    updates: PositiveInt = 10
+    """Equal steps in which it falls; at each the weight changes so that the penalty keeps its size."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> PAnneal:
+        if self.start >= self.end:
+            raise refuse("end", f"{self.end:g} is not after start {self.start:g}", "a later share")
         return self
 
 
-class ReLU(Config):
+class ReLU(_Sae):
     """ReLU with an L1 penalty on the latents (Bricken et al. 2023)."""
 
     architecture: Literal["relu"] = "relu"
     """This architecture."""
-    d_sae: PositiveInt
-    """Number of latents."""
     l1: PositiveFloat
     """Weight of the L1 norm of the latents (summed over latents, mean over inputs) beside the squared
     error (summed over d_in, mean over inputs)."""
-    l1_warmup_steps: Annotated[int, Field(ge=0)] = 0
+    l1_warmup_steps: Count = 0
     """Steps over which the penalty rises linearly from zero."""
-    dead_after_tokens: PositiveInt = 25_000
-    """Inputs without firing after which a latent counts as dead in the curves."""
+    p_anneal: PAnneal | None = None
+    """Lets the norm fall below L1 in the course of the training."""
+    dead: Dead = Dead(method="none")
+    """Treatment of dead latents."""
 
 
-Sae = Annotated[TopK | ReLU, Field(discriminator="architecture")]
+class JumpReLU(_Sae):
+    """ReLU with a threshold per latent, trained through a rectangle kernel (Rajamanoharan et al. 2024b)."""
+
+    architecture: Literal["jumprelu"] = "jumprelu"
+    """This architecture."""
+    l0: PositiveFloat | None = None
+    """Weight of L0 (latents per input) beside the squared error; this or `target_l0`."""
+    target_l0: PositiveFloat | None = None
+    """Latents per input to aim at: the penalty is target_weight·(L0/target − 1)²."""
+    target_weight: PositiveFloat = 10.0
+    """Weight of that penalty beside the squared error."""
+    l0_warmup_steps: Count = 0
+    """Steps over which the penalty rises linearly from zero."""
+    bandwidth: PositiveFloat = 0.05
+    """Width of the kernel, in units of the normalised pre-activations."""
+    threshold: PositiveFloat = 0.01
+    """Where every threshold starts."""
+    threshold_lr: PositiveFloat = 10.0
+    """Learning rate of the thresholds in multiples of `lr`."""
+    dead: Dead = Dead(method="none")
+    """Treatment of dead latents."""
+
+    @model_validator(mode="after")
+    def _one_penalty(self) -> JumpReLU:
+        if (self.l0 is None) == (self.target_l0 is None):
+            both = "l0 and target_l0 exclude each other" if self.l0 else "nothing is penalised"
+            raise refuse("target_l0", both, "one of l0 and target_l0")
+        return self
 
 
-class SaeTraining(Config):
-    """How a cohort is trained; shared by all cohorts of the study."""
+class Gated(_Sae):
+    """Decides which latents are on apart from how strong they are (Rajamanoharan et al. 2024a)."""
 
-    epochs: PositiveInt = 20
-    """Passes over the training activations."""
-    batch_size: PositiveInt = 256
-    """Inputs per step."""
-    lr: PositiveFloat = 3e-4
-    """Peak learning rate of Adam."""
-    betas: tuple[Fraction, Fraction] = (0.9, 0.999)
-    """Decay rates of Adam's moments."""
-    warmup_steps: Annotated[int, Field(ge=0)] = 50
-    """Steps of linear warm-up."""
-    schedule: Literal["constant", "cosine", "linear", "step"] = "constant"
-    """Learning rate after the warm-up; `step` divides it by ten at 60 % and 85 %."""
-    held_out: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.1
-    """Fraction of the activations kept from training; quality is measured on it."""
-    normalize: bool = True
-    """Scale activations so that their mean squared norm about the mean is d_in; undone on export."""
-    init_seed: Seed = 0
-    """Seed of the initial weights of all seeds where `vary` leaves `init` out."""
-    data_order_seed: Seed = 0
-    """Seed of the order of batches; shared by all seeds unless `vary` says otherwise."""
-    split_seed: Seed = 0
-    """Seed of the held-out split."""
-    measure_every: PositiveInt = 50
-    """Steps between two rows of the curves."""
-    checkpoint_every: PositiveInt = 500
-    """Steps between two checkpoints."""
+    architecture: Literal["gated"] = "gated"
+    """This architecture."""
+    l1: PositiveFloat
+    """Weight of the L1 norm of the gates beside the two squared errors."""
+    l1_warmup_steps: Count = 0
+    """Steps over which the penalty rises linearly from zero."""
+    dead: Dead = Dead(method="none")
+    """Treatment of dead latents."""
+
+
+Sae = Annotated[
+    TopK | BatchTopK | Matryoshka | ReLU | JumpReLU | Gated, Field(discriminator="architecture")
+]
+
+
+def sae_title(sae: Sae) -> str:
+    """Return a short name of SAE settings: `topk 1024 k32`, `relu 1024 l1 0.001`."""
+    if isinstance(sae, (TopK, BatchTopK, Matryoshka)):
+        sparsity = f"k{sae.k}"
+    elif isinstance(sae, JumpReLU):
+        sparsity = f"target {sae.target_l0:g}" if sae.target_l0 else f"l0 {sae.l0:g}"
+    else:
+        sparsity = f"l1 {sae.l1:g}"
+    return f"{sae.architecture} {sae.d_sae} {sparsity}"

@@ -13,8 +13,9 @@ from pydantic import Field, ValidationError, model_validator
 
 from engine.errors import InputError
 from engine.study.model import Config, refuse
+from engine.study.recipe import SaeTraining
 from engine.study.refusal import explain
-from engine.study.sae import Sae, SaeTraining
+from engine.study.sae import Sae
 from engine.study.subject import Fraction, Seed, Subject
 
 PRESETS = Path(__file__).parent / "presets"

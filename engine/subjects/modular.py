@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from engine.disk.curves import Flag, Value
 from engine.errors import Diverged
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import Problem, make_problem
@@ -152,6 +153,11 @@ class Grokking:
         self._rows = [row for row in self._rows if row["step"] < done]
         self._rows.append({"step": float(done), **values})
         return values
+
+    def flags(self, done: int, values: Mapping[str, Value]) -> Sequence[Flag]:
+        """Return nothing: what may be wrong with a subject, its gates say."""
+        del done, values
+        return ()
 
     def finished(self, done: int) -> bool:
         """Return whether every measurement of the last `settle` steps confirmed grokking.

@@ -3,9 +3,11 @@
 import pytest
 import torch
 
-from engine.saes.architectures import Weights, initial_weights
-from engine.saes.dead import DeadTracker, auxk_loss
+from engine.saes.dead import DeadTracker, auxk_loss, ghost_loss
 from engine.saes.kernels import affine
+from engine.saes.weights import Weights
+from engine.study.sae import TopK
+from tests.saes.conftest import fresh
 
 CPU = torch.device("cpu")
 
@@ -81,9 +83,7 @@ def test_sparse_and_dense_auxk_agree_where_seeds_differ() -> None:
     dead[2, 3:] = False  # fewer dead than k_aux
     results = []
     for sparse in (True, False):
-        weights = initial_weights([0, 1, 2], 15, 6)
-        for tensor in weights.named().values():
-            tensor.requires_grad_()
+        weights = fresh(TopK(d_sae=15, k=1), (0, 1, 2), 6)
         pre = affine(x, weights.b_dec, weights.W_enc, weights.b_enc).detach()
         loss = auxk_loss(x, reconstruction, pre, weights, dead, 4, sparse)
         torch.autograd.backward(loss.sum())
@@ -93,3 +93,47 @@ def test_sparse_and_dense_auxk_agree_where_seeds_differ() -> None:
     assert len(results[0]) == 4
     for ours, reference in zip(*results, strict=True):
         assert torch.allclose(ours, reference, atol=1e-5)
+
+
+def test_ghost_gradients_by_hand() -> None:
+    """Latent 0 is dead: exp of its pre-activations (2.5, .5, .5) along e1, whatever their size, becomes
+    half the residual's norm: (√5/2, 0), (√2/2, 0), (1/2, 0). Distances to the residuals (2, 1), (−1, 1),
+    (0, 1): (2 − √5/2)² + 1, (1 + √2/2)² + 1, 1/4 + 1; the loss is scaled to the main error, 6.
+    """
+    x, reconstruction, weights = by_hand()
+    dead = torch.tensor([[True, False, False]])
+    loss = ghost_loss(x, reconstruction, weights, dead, torch.tensor([6.0]))
+    assert loss.item() == pytest.approx(6.0, rel=1e-5)
+    torch.autograd.backward(loss.sum())
+    assert weights.b_dec.grad is None, "no bias takes part"
+    for tensor in (weights.W_enc, weights.b_enc, weights.W_dec):
+        assert tensor.grad is not None
+        assert tensor.grad[0, 0].abs().sum() > 0
+        assert not tensor.grad[0, 1:].any(), "live latents are left alone"
+    r5, r2 = 5**0.5, 2**0.5
+    ghost = ((2 - r5 / 2) ** 2 + 1 + (1 + r2 / 2) ** 2 + 1 + 0.25 + 1) / 3
+    # ∂/∂b_enc = 6/ghost · Σ 2(written − residual)·written / 3: the scales are constants
+    slope = 2 * ((r5 / 2 - 2) * r5 / 2 + (r2 / 2 + 1) * r2 / 2 + 0.25) / 3
+    assert weights.b_enc.grad is not None
+    assert weights.b_enc.grad[0, 0].item() == pytest.approx(6 / ghost * slope, rel=1e-4)
+
+
+def test_ghosts_far_out_stay_finite_and_the_living_have_none() -> None:
+    x, reconstruction, weights = by_hand()
+    nobody = ghost_loss(
+        x, reconstruction, weights, torch.zeros(1, 3, dtype=torch.bool), x.sum((1, 2))
+    )
+    assert nobody.tolist() == [0.0]
+    far = ghost_loss(
+        1e4 * x, reconstruction, weights, torch.ones(1, 3, dtype=torch.bool), x.sum((1, 2))
+    )
+    torch.autograd.backward(far.sum())
+    assert weights.W_dec.grad is not None
+    assert torch.isfinite(weights.W_dec.grad).all()
+
+
+def test_a_revived_latent_is_alive() -> None:
+    tracker = DeadTracker(1, 2, after=5, device=CPU)
+    tracker.update(torch.zeros(1, 2), 5)
+    tracker.revive(torch.tensor([[True, False]]))
+    assert tracker.dead().tolist() == [[False, True]]

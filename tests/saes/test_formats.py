@@ -11,9 +11,24 @@ from torch import Tensor
 from engine.errors import CorruptArtifact, InputError
 from engine.saes import formats
 from engine.saes.cohort import Cohort
-from engine.study.sae import ReLU, Sae, SaeTraining, TopK
+from engine.saes.weights import initial_decoder
+from engine.study.recipe import SaeTraining
+from engine.study.sae import BatchTopK, Gated, JumpReLU, Matryoshka, ReLU, Sae, TopK
 
-CONFIGS: list[Sae] = [TopK(d_sae=10, k=3), ReLU(d_sae=10, l1=0.1)]
+CONFIGS: list[Sae] = [
+    TopK(d_sae=10, k=3),
+    ReLU(d_sae=10, l1=0.1),
+    BatchTopK(d_sae=10, k=3),
+    Matryoshka(d_sae=10, k=3, groups=(0.5, 0.5)),
+    JumpReLU(d_sae=10, target_l0=3.0),
+    Gated(d_sae=10, l1=0.1),
+]
+EXTRA = {
+    "batch_topk": {"threshold": []},
+    "matryoshka": {"threshold": []},
+    "jumprelu": {"threshold": [10]},
+    "gated": {"b_mag": [10], "r_mag": [10]},
+}
 
 
 def activations() -> Tensor:
@@ -56,6 +71,7 @@ def test_one_seed_is_loadable_by_itself(config: Sae, tmp_path: Path) -> None:
         "b_enc": [10],
         "W_dec": [10, 4],
         "b_dec": [4],
+        **EXTRA.get(config.architecture, {}),
     }
     loaded = formats.load_sae(tmp_path)
     assert loaded.seeds == (8,)
@@ -72,6 +88,27 @@ def test_refusals_before_saving(tmp_path: Path) -> None:
         whole.select(6)
     with pytest.raises(InputError, match="2 SAEs in one file"):
         formats.save_sae(tmp_path, whole)
+
+
+def test_the_start_of_a_cohort_has_its_initial_decoders(tmp_path: Path) -> None:
+    task = trained(CONFIGS[0])
+    formats.save_cohort(tmp_path, formats.start_of(task), formats.START)
+    start = formats.load_cohort(tmp_path, formats.START)
+    assert torch.equal(start.weights.W_dec[0], initial_decoder(5, 10, 4))
+    assert torch.equal(start.weights.b_dec[1], task.batches.mean_D)
+    assert not torch.equal(start.weights.W_dec, formats.to_raw(task).weights.W_dec)
+
+
+def test_parts_of_a_cohort_join_in_order() -> None:
+    whole = formats.to_raw(trained(CONFIGS[2]))
+    joined = formats.join([whole.select(8), whole.select(5)])
+    assert joined.seeds == (8, 5)
+    assert torch.equal(joined.weights.W_dec[1], whole.weights.W_dec[0])
+    assert torch.equal(joined.weights.extra["threshold"], whole.weights.extra["threshold"].flip(0))
+    assert joined.fires is not None
+    assert whole.fires is not None
+    assert torch.equal(joined.fires[0], whole.fires[1])
+    assert formats.join([whole]) is whole
 
 
 @pytest.fixture

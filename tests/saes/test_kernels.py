@@ -5,8 +5,10 @@ import torch
 from torch import Tensor
 
 from engine.saes import kernels
-from engine.saes.architectures import TopKSaes, Weights, initial_weights
+from engine.saes.ksparse import TopKSaes
+from engine.saes.weights import Weights
 from engine.study.sae import TopK
+from tests.saes.conftest import fresh
 
 # Sums of the same float32 products in another order.
 TOLERANCE = 2e-5
@@ -44,7 +46,7 @@ def test_largest_agrees_across_its_paths() -> None:
 
 
 def gradients(config: TopK, sparse: bool, x: Tensor, target: Tensor) -> list[Tensor]:
-    weights = initial_weights([3, 4, 5], config.d_sae, x.shape[-1])
+    weights = fresh(config, (3, 4, 5), x.shape[-1]).map(torch.detach)
     weights.b_enc += 0.1 * torch.randn(3, config.d_sae, generator=torch.Generator().manual_seed(1))
     weights.b_dec += torch.randn(3, x.shape[-1], generator=torch.Generator().manual_seed(2))
     for tensor in weights.named().values():
@@ -99,8 +101,8 @@ def test_a_seed_gets_the_same_bits_alone_and_in_company() -> None:
     """Every sum of the sparse kernels runs over one seed's entries in one order."""
     x = torch.randn(1, 30, 8, generator=torch.Generator().manual_seed(0))
     grads = []
-    for seeds in ([7], [6, 7]):
-        weights: Weights = initial_weights(seeds, 40, 8)
+    for seeds in ((7,), (6, 7)):
+        weights: Weights = fresh(TopK(d_sae=40, k=1), seeds, 8).map(torch.detach)
         code = kernels.top_code(torch.arange(40).view(1, 5, 8).expand(len(seeds), 5, 8), 40)
         rows = weights.W_dec.requires_grad_()
         out = kernels.decode(torch.ones(40 * len(seeds)), rows, code)

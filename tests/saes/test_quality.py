@@ -3,8 +3,9 @@
 import pytest
 import torch
 
-from engine.saes.architectures import ReLUSaes, Weights
+from engine.saes.dense import ReLUSaes
 from engine.saes.quality import count_fires, explained_variance, measure_quality
+from engine.saes.weights import Weights
 from engine.study.sae import ReLU
 
 

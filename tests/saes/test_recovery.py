@@ -6,7 +6,8 @@ from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from engine.saes.cohort import Cohort
-from engine.study.sae import SaeTraining, TopK
+from engine.study.recipe import SaeTraining
+from engine.study.sae import TopK
 from engine.study.subject import Planted
 from engine.subjects.planted import PlantedData, make_planted
 

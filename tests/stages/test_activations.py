@@ -4,7 +4,7 @@ import torch
 
 from engine.saes.batches import Batches
 from engine.stages.activations import commuting_pairs
-from engine.study.sae import SaeTraining
+from engine.study.recipe import SaeTraining
 
 
 def test_a_pair_and_its_mirror_are_one_group() -> None:

@@ -95,7 +95,7 @@ def test_the_code_of_a_job_is_all_that_its_stage_imports() -> None:
     root = Path(fingerprint.engine.__path__[0])
     of = {
         kind: {str(p.relative_to(root)) for p in fingerprint.code_of(kind)}
-        for kind in ("analysis", "cohort")
+        for kind in ("analysis", "cohort", "activations")
     }
     assert {
         "stages/truth.py",
@@ -104,7 +104,10 @@ def test_the_code_of_a_job_is_all_that_its_stage_imports() -> None:
         "metrics/nulls.py",
     } <= of["analysis"]
     assert {"saes/kernels.py", "study/sae.py", "training.py"} <= of["cohort"]
-    assert not any(name.startswith(("report/", "cli", "metrics/")) for name in of["cohort"])
+    assert not any(name.startswith(("report/", "cli")) for name in of["cohort"])
+    # The live curve is the one definition of mean_max_cos.
+    assert {n for n in of["cohort"] if n.startswith("metrics/")} == {"metrics/similarity.py"}
+    assert not any(name.startswith("saes/") for name in of["activations"])
 
 
 def test_another_version_of_a_library_is_other_work(

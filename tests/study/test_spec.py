@@ -71,7 +71,12 @@ BAD = {
     "truth for a count": ("training.epochs=true", "training.epochs", "True", "a whole number"),
     "number for a block": ("training=3", "training", "3", "a block of keys"),
     "number for a list": ("saes=3", "saes", "3", "a list"),
-    "architecture unknown": ("saes.0.architecture=foo", "saes.0", "'foo'", "'topk', 'relu'"),
+    "architecture unknown": (
+        "saes.0.architecture=foo",
+        "saes.0",
+        "'foo'",
+        "'topk', 'batch_topk', 'matryoshka', 'relu'",
+    ),
     "kind unknown": ("subject.kind=video", "subject", "'video'", "'modular', 'planted'"),
     "task unknown": (
         "subject.task=divide",

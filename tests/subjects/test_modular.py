@@ -17,7 +17,7 @@ from engine.errors import Diverged, Interrupted
 from engine.study.subject import Modular
 from engine.subjects.modular import Grokking, Row
 from engine.subjects.transformer import weights
-from engine.training import BatchOrder, train
+from engine.training import BatchOrder, checkpoint_rule, train
 
 
 def config(**training: object) -> Modular:
@@ -41,7 +41,7 @@ def run(task: Grokking, folder: Path, stop: Callable[[], bool] = lambda: False) 
         directory,
         steps=settings.steps,
         measure_every=settings.measure_every,
-        checkpoint_every=settings.checkpoint_every,
+        checkpoint=checkpoint_rule(settings.checkpoint_every, 0),
         stop=stop,
     )
 

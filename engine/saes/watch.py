@@ -1,0 +1,109 @@
+"""Red flags raised while SAEs train: what a person who watches the curves should not have to notice.
+
+The list is the seeds' (loss rising or flat early, L0 far from its target, many dead latents, low explained
+variance), with thresholds that are conventions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from engine.disk.curves import Flag, Value
+from engine.study.sae import BatchTopK, JumpReLU, Matryoshka, Sae, TopK
+
+EARLY = 0.1
+"""Share of the training after which the loss must have fallen."""
+SETTLED = 0.5
+"""Share of the training after which L0, explained variance and dead latents are judged."""
+LEAST_FALL = 0.02
+"""Share of its first value that the loss must have lost by then."""
+RISE = 1.25
+"""Multiple of the lowest loss so far that counts as rising, at two measurements in a row."""
+FAR = 1.5
+"""Factor by which L0 may miss its target."""
+MANY_DEAD = 0.3
+LOW_EV = 0.7
+
+
+class Watch:
+    """Looks at each row of the curves and raises each flag once per seed."""
+
+    def __init__(self, config: Sae, seeds: Sequence[int], steps: int) -> None:
+        self.seeds, self.steps = tuple(seeds), steps
+        self.target = _target(config)
+        self._raised: set[tuple[str, int]] = set()
+        self._first: dict[int, float] = {}
+        self._lowest: dict[int, float] = {}
+        self._rising: dict[int, int] = {}
+
+    def look(self, done: int, values: Mapping[str, Value]) -> list[Flag]:
+        """Return the flags that the values after `done` steps raise for the first time."""
+        found: list[Flag] = []
+        for place, seed in enumerate(self.seeds):
+            row = {name: _at(value, place) for name, value in values.items()}
+            if not math.isfinite(row.get("loss", math.nan)):
+                continue  # a frozen seed, which has its own flag
+            for name, message in self._judge(done, seed, row):
+                if (name, seed) not in self._raised:
+                    self._raised.add((name, seed))
+                    found.append(Flag(name, f"seed {seed}: {message}", seed))
+        return found
+
+    def _judge(self, done: int, seed: int, row: Mapping[str, float]) -> list[tuple[str, str]]:
+        found = self._judge_loss(done, seed, row["loss"])
+        if done < SETTLED * self.steps:
+            return found
+        l0, dead, ev = row["l0"], row["dead_fraction"], row["explained_variance"]
+        if self.target and not self.target / FAR <= l0 <= self.target * FAR:
+            found.append(("l0_off_target", f"L0 is {l0:.1f}, far from its target {self.target:g}"))
+        if dead > MANY_DEAD:
+            found.append(("dead_latents", f"{dead:.0%} of the latents are dead"))
+        if ev < LOW_EV:
+            found.append(("low_explained_variance", f"explained variance is {ev:.2f}, below .7"))
+        return found
+
+    def _judge_loss(self, done: int, seed: int, loss: float) -> list[tuple[str, str]]:
+        first = self._first.setdefault(seed, loss)
+        lowest = min(self._lowest.get(seed, loss), loss)
+        self._lowest[seed] = lowest
+        rising = loss > RISE * lowest and lowest > 0
+        self._rising[seed] = self._rising.get(seed, 0) + 1 if rising else 0
+        found = []
+        if self._rising[seed] >= 2:
+            message = f"the loss rises: {loss:.3g} after a lowest of {lowest:.3g}"
+            found.append(("loss_rising", message))
+        if done >= EARLY * self.steps and done and lowest > (1 - LEAST_FALL) * first:
+            found.append(("loss_flat", f"the loss is flat: {first:.3g} at first, {loss:.3g} now"))
+        return found
+
+    def state(self) -> dict[str, Any]:
+        """Return what decides later flags, as plain values."""
+        return {
+            "raised": sorted([name, seed] for name, seed in self._raised),
+            "first": [self._first.get(seed) for seed in self.seeds],
+            "lowest": [self._lowest.get(seed) for seed in self.seeds],
+            "rising": [self._rising.get(seed, 0) for seed in self.seeds],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Take back what `state` returned."""
+
+        def known(name: str) -> dict[int, Any]:
+            pairs = zip(self.seeds, state[name], strict=True)
+            return {seed: value for seed, value in pairs if value is not None}
+
+        self._raised = {(name, int(seed)) for name, seed in state["raised"]}
+        self._first, self._lowest = known("first"), known("lowest")
+        self._rising = known("rising")
+
+
+def _target(config: Sae) -> float | None:
+    if isinstance(config, (TopK, BatchTopK, Matryoshka)):
+        return float(config.k)
+    return config.target_l0 if isinstance(config, JumpReLU) else None
+
+
+def _at(value: Value, place: int) -> float:
+    return float(value) if isinstance(value, (int, float)) else float(value[place])
