@@ -21,9 +21,11 @@ from rich.table import Table
 from engine import client, console, doctor
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
 from engine.jobs.foreground import Event
-from engine.report.tables import jobs_table, summary_tables
-from engine.report.wording import verdict_line
+from engine.report.plan_tables import jobs_table
+from engine.report.sweeps import closing_lines
+from engine.report.tables import summary_tables
 from engine.study.spec import Study
+from engine.study.titles import count_saes
 
 app = typer.Typer(
     name="husai-engine",
@@ -82,15 +84,13 @@ def run(
     with console.choose(screen, runs) as display:
         show = display.show if not quiet else _only_failures
         outcome = client.run_plan(plan, runs, on_event=show, stop=stop.is_set)
-    if outcome.failed:
-        _print_json({"failed": outcome.failed}) if as_json else None
-        return outcome.exit_code
-    summary = client.read_summary(runs, plan.study.name)
-    if as_json:
-        _print_json(summary)
-    else:
-        _print_summary(summary, runs)
-    return 0
+    if outcome.failed and as_json:
+        where = str(client.report_folder(runs, plan.study.name)) if outcome.report else None
+        _print_json({"failed": outcome.failed, "report": where})
+    elif outcome.report:
+        summary = client.read_summary(runs, plan.study.name)
+        _print_json(summary) if as_json else _print_summary(summary, runs)
+    return outcome.exit_code
 
 
 @app.command()
@@ -123,11 +123,13 @@ def plan(
         "disk_bytes": cost.disk_bytes,
         "basis": cost.basis,
     }
+    points, saes = client.list_points(found), count_saes(found.study)
     if as_json:
         where = {"profile": found.placement.profile, "device": found.placement.device}
-        _print_json({"study": found.study.name, **where, "jobs": jobs, "forecast": totals})
+        asked = {"saes": saes, "points": points}
+        _print_json({"study": found.study.name, **where, **asked, "jobs": jobs, "forecast": totals})
     else:
-        out.print(jobs_table(found.study.name, jobs, totals))
+        out.print(jobs_table(found.study.name, jobs, totals, points, saes))
     return 0
 
 
@@ -219,8 +221,8 @@ def _print_summary(summary: dict[str, Any], runs: Path) -> None:
         out.print(part)
     # The tables may have pushed the verdicts off a small screen.
     out.print()
-    for cohort in summary["cohorts"]:
-        out.print(f"{cohort['title']}: {verdict_line(cohort)}", markup=False, soft_wrap=True)
+    for line in closing_lines(summary):
+        out.print(line, markup=False, soft_wrap=True)
     folder = client.report_folder(runs, summary["study"]).resolve()
     out.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
 

@@ -22,6 +22,7 @@ from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import fitting, place, profiles, read_profile
 from engine.study.spec import NAME, presets, read_study, write_yaml
+from engine.study.titles import count_saes
 
 RUNS_MODE = 0o700
 
@@ -70,8 +71,8 @@ def run_plan(
             outcome = Foreground(plan, runs, place_workers, on_event).execute(stop)
         finally:
             place_workers.close()
-        if not outcome.failed:
-            publish_report(plan, runs)
+        if outcome.report:
+            publish_report(plan, outcome.report, runs)
     return outcome
 
 
@@ -147,9 +148,9 @@ def _only_runner(runs: Path) -> Iterator[None]:
         yield
 
 
-def publish_report(plan: Plan, runs: Path) -> Path:
-    """Copy the report job's artifacts to `<runs>/<study>/report` and return that folder."""
-    source = run_directory(runs, plan.jobs[-1]).artifacts
+def publish_report(plan: Plan, report: Job, runs: Path) -> Path:
+    """Copy a report job's artifacts to `<runs>/<study>/report` and return that folder."""
+    source = run_directory(runs, report).artifacts
     final = report_folder(runs, plan.study.name)
     aside = final.with_name(".report")
     shutil.rmtree(aside, ignore_errors=True)
@@ -201,10 +202,15 @@ def list_studies(runs: Path) -> list[dict[str, Any]]:
         except InputError as error:  # one that an older version wrote must not hide the others
             rows.append({**row, "description": f"cannot be read: {error}"})
             continue
-        saes = len(study.saes) * len(study.hooks) * len(study.seeds)
+        saes = count_saes(study)
         done = (report_folder(runs, name) / "summary.json").is_file()
         rows.append({**row, "description": study.description, "saes": saes, "report": done})
     return rows
+
+
+def list_points(plan: Plan) -> list[dict[str, Any]]:
+    """Return the points of a plan: the searched values, and how many SAEs each asks for."""
+    return [{"point": point.values, "saes": count_saes(point.study)} for point in plan.points]
 
 
 def list_profiles() -> list[dict[str, Any]]:

@@ -11,15 +11,18 @@ from typing import Literal
 
 from engine.disk.atomic import read_object
 from engine.disk.rundir import RunDirectory
-from engine.errors import CorruptArtifact, EnvironmentUnfit, Interrupted
+from engine.errors import CorruptArtifact, EnvironmentUnfit, InputError, Interrupted
 from engine.jobs.launch import Handle, Launcher
 from engine.study.machine import detect
+from engine.study.partial import partial_report
 from engine.study.plan import Job, Plan
 from engine.study.profile import Placement, worker_environment
 
 What = Literal["cached", "started", "running", "done", "failed", "skipped", "note"]
 GRACE_SECONDS = 30.0
 POLL_SECONDS = 0.05
+FINAL = (EnvironmentUnfit.exit_code, InputError.exit_code, Interrupted.exit_code)
+"""Exit codes after which a second attempt would end the same."""
 
 
 @dataclass(frozen=True)
@@ -41,6 +44,8 @@ class Outcome:
     failed: dict[str, str] = field(default_factory=dict)
     """Name → why."""
     exit_code: int = 0
+    report: Job | None = None
+    """The finished report: the plan's own, or the one over what is left of it."""
 
 
 def run_directory(runs: Path, job: Job) -> RunDirectory:
@@ -64,6 +69,9 @@ class Foreground:
         self._waiting = list(plan.jobs)
         self._running: dict[str, tuple[Job, Handle, float]] = {}
         self._finished: set[str] = set()
+        self._retried: set[str] = set()
+        self._lost: dict[str, str] = {}
+        """Directory of each job that will never have a result → why."""
         self._outcome = Outcome()
 
     def execute(self, stop: Callable[[], bool]) -> Outcome:
@@ -117,6 +125,11 @@ class Foreground:
             run = run_directory(self.runs, job)
             if code == 0 and run.done():
                 self._finish(job, Event("done", job, seconds))
+            elif job.kind == "cohort" and code not in FINAL and key not in self._retried:
+                self._retried.add(key)
+                said = f"failed ({_reason(run, code)}); trying once more"
+                self.report(Event("note", job, seconds, said))
+                self._start(job)
             else:
                 self._fail(job, code, seconds, _reason(run, code))
 
@@ -127,23 +140,45 @@ class Foreground:
             return
         self._finished.add(job.key)
         self._outcome.done.append(job)
+        if job.kind == "report":
+            self._outcome.report = job
         self.report(event)
 
     def _fail(self, job: Job, code: int, seconds: float, reason: str) -> None:
         self._outcome.failed[job.name] = reason
-        fatal = code if code in (EnvironmentUnfit.exit_code, 2) else 1
+        self._lost[job.directory] = f"{job.name}: {reason}"
+        fatal = code if code in (EnvironmentUnfit.exit_code, InputError.exit_code) else 1
         self._outcome.exit_code = max(self._outcome.exit_code, fatal)
         self.report(Event("failed", job, seconds, reason))
 
     def _skip_orphans(self) -> None:
-        """Give up jobs whose inputs will never come."""
-        alive = self._finished | set(self._running) | {job.key for job in self._waiting}
+        """Give up jobs whose inputs will never come; of a report, only what lacks them."""
         for job in list(self._waiting):
-            lost = [other.name for other in self.plan.waiting_for(job) if other.key not in alive]
-            if lost:
+            lost = {r: self._lost[made] for r, made in job.inputs.items() if made in self._lost}
+            if not lost:
+                continue
+            if job.kind == "report":
+                open_ends = (self._finished | set(self._lost)).isdisjoint
+                if any(open_ends((o.key, o.directory)) for o in self.plan.waiting_for(job)):
+                    continue  # one that is still to end may be lost, too
                 self._waiting.remove(job)
-                alive.discard(job.key)
-                self.report(Event("skipped", job, message=f"needs {', '.join(lost)}"))
+                if (rest := self._rest(lost)) is not None:
+                    self._waiting.append(rest)
+                    continue
+            else:
+                self._waiting.remove(job)
+            self._lost[job.directory] = next(iter(lost.values()))
+            names = [o.name for o in self.plan.waiting_for(job) if o.directory in self._lost]
+            self.report(Event("skipped", job, message=f"needs {', '.join(names)}"))
+
+    def _rest(self, lost: dict[str, str]) -> Job | None:
+        """Return the report over the analyses that are there, None without any."""
+        cohorts = self.plan.report.config["cohorts"]
+        titles = {cohort["role"]: cohort["title"] for cohort in cohorts if cohort["role"] in lost}
+        # What failed is named, unless it is the cohort itself.
+        return partial_report(
+            self.plan, {r: lost[r].removeprefix(f"{title}: ") for r, title in titles.items()}
+        )
 
     def _drain(self) -> None:
         """Ask running workers to save and leave; end those that do not."""

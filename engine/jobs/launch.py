@@ -105,12 +105,14 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
 class ForkedHandle:
     """A worker that a nursery forked."""
 
-    def __init__(self, nursery: NurseryLauncher, directory: str) -> None:
-        self._nursery, self._directory = nursery, directory
+    def __init__(
+        self, nursery: NurseryLauncher, directory: str, process: subprocess.Popen[bytes]
+    ) -> None:
+        self._nursery, self._directory, self._process = nursery, directory, process
 
     def poll(self) -> int | None:
         """Return the exit code once the worker has ended, None before."""
-        return self._nursery.exit_code(self._directory)
+        return self._nursery.exit_code(self._directory, self._process)
 
     def terminate(self) -> None:
         """Send SIGTERM."""
@@ -146,13 +148,14 @@ class NurseryLauncher:
         directory = str(run.path.resolve())
         self._pids.pop(directory, None)
         if self._process is None or self._process.poll() is not None:
+            self._listen()  # the last words of the one before
             self._open()
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the next poll finds the nursery dead
             self._process.stdin.write(os.fsencode(directory) + b"\n")
             self._process.stdin.flush()
-        return ForkedHandle(self, directory)
+        return ForkedHandle(self, directory, self._process)
 
     def _open(self) -> None:
         self._process = subprocess.Popen(
@@ -166,14 +169,14 @@ class NurseryLauncher:
         os.set_blocking(self._process.stdout.fileno(), False)
         self._torn = b""
 
-    def exit_code(self, directory: str) -> int | None:
-        """Return the exit code of a directory's worker, None while it runs."""
+    def exit_code(self, directory: str, parent: subprocess.Popen[bytes]) -> int | None:
+        """Return the exit code of a directory's worker, None while it runs; a worker whose nursery is gone
+        is lost, though another nursery may have taken its place."""
         self._listen()
         pid = self._pids.get(directory)
         if pid is not None and pid in self._codes:
             return self._codes[pid]
-        alive = self._process is not None and self._process.poll() is None
-        return None if alive else LOST
+        return None if parent.poll() is None else LOST
 
     def signal(self, directory: str, number: signal.Signals) -> None:
         """Send a signal to a directory's worker and what it started, if it runs."""
@@ -203,6 +206,7 @@ class NurseryLauncher:
         for message in map(json.loads, lines):
             if "directory" in message:
                 self._pids[message["directory"]] = message["pid"]
+                self._codes.pop(message["pid"], None)  # of an earlier worker with this number
             else:
                 self._codes[message["pid"]] = message["code"]
 

@@ -40,6 +40,7 @@ PANELS = {
     "explained_variance": "Explained variance",
     "l0": "L0 (active latents per input)",
     "dead_fraction": "Silent latents (training window)",
+    "mean_max_cos": "Agreement of the seeds (mean max cosine)",
 }
 
 
@@ -87,8 +88,13 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     return Drawing(name, figure, ("seed_a", "seed_b", cohort["headline"]["metric"]), rows)
 
 
-def draw_curves(cohort: Record, curves: Sequence[Record], name: str, label: str) -> Drawing | None:
-    """Draw loss, explained variance, L0 and dead fraction over the steps; None without a curve."""
+def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawing | None:
+    """Draw loss, explained variance, L0, dead fraction and agreement over the steps; None without a curve.
+
+    `traced` has the `curves` and the `seeds` that they are of: more than the cohort's where one diverged.
+    """
+    curves: Sequence[Record] = traced["curves"]
+    seeds: Sequence[int] = traced.get("seeds", cohort["seeds"])
     measures = [m for m in PANELS if any(row.get(m) for row in curves)]
     if not measures:
         return None
@@ -113,7 +119,7 @@ def draw_curves(cohort: Record, curves: Sequence[Record], name: str, label: str)
         rows += [
             (row["step"], measure, seed, value)
             for row in known
-            for seed, value in zip(cohort["seeds"], row[measure], strict=True)
+            for seed, value in zip(seeds, row[measure], strict=True)
         ]
     for axes in figure.axes[len(measures) :]:
         axes.remove()

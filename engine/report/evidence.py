@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from engine.report.markup import Cell, bullets, paragraph, table
+from engine.report.markup import Cell, bullets, folded, paragraph, table
+from engine.report.sweeps import crowded, identity, searched
 from engine.report.wording import (
     MISSING,
     SOURCES,
@@ -32,11 +33,13 @@ QUALITIES = ("explained_variance", "l0", "dead_fraction", "loss_recovered")
 def result_table(summary: Record) -> str:
     """Return the table that carries the verdicts."""
     rows: list[Row] = []
+    named = [("cohort", "")]
     for cohort in summary["cohorts"]:
         cell = headline(cohort)
+        named = _identity(summary, cohort)
         rows.append(
             [
-                Cell(cohort_label(summary, cohort), "w"),
+                *(Cell(value, "w") for _, value in named),
                 _mean(cohort, "explained_variance"),
                 _mean(cohort, "l0"),
                 _mean(cohort, "dead_fraction"),
@@ -49,7 +52,7 @@ def result_table(summary: Record) -> str:
             ]
         )
     columns = (
-        "cohort",
+        *(name for name, _ in named),
         ">EV",
         ">L0",
         ">dead",
@@ -70,6 +73,13 @@ def result_table(summary: Record) -> str:
     return table(columns, rows) + paragraph(f"{note} {explained}", "note")
 
 
+def _identity(summary: Record, cohort: Record) -> list[tuple[str, str]]:
+    """Return the columns that name a cohort: its label, or in a sweep the searched values."""
+    if searched(summary):
+        return identity(summary, cohort)
+    return [("cohort", cohort_label(summary, cohort))]
+
+
 def ladder_section(summary: Record, cohort: Record) -> str:
     """Return, for one cohort, every null of the headline and then every metric against every null."""
     cell, where = headline(cohort), cohort["headline"]
@@ -88,13 +98,14 @@ def ladder_section(summary: Record, cohort: Record) -> str:
             ]
         )
     columns = ("null", ">value", ">sd", ">draws", ">κ against it", "admissible")
-    title = escape(cohort_label(summary, cohort))
+    title = cohort_label(summary, cohort)
     basis = f"{metric_title(where['metric'])} of {where['subset']} features"
     counts = ", ".join(f"{n:,}" for n in cell["n_per_seed"])
     note = f"{basis}: observed {fraction(cell['observed'], 3)} ({counts} features by seed)."
     said = f"{note[0].upper()}{note[1:]} Bold is the null that κ is taken against."
-    html = f"<h3>{title}</h3>\n{paragraph(said, 'note')}"
-    return html + table(columns, rows) + _matrix(cohort) + _step_zero(cohort)
+    html = paragraph(said, "note") + table(columns, rows) + _matrix(cohort) + _step_zero(cohort)
+    # Many of them would bury what follows.
+    return folded(title, html) if crowded(summary) else f"<h3>{escape(title)}</h3>\n{html}"
 
 
 def _matrix(cohort: Record) -> str:
@@ -147,12 +158,28 @@ def _step_zero(cohort: Record) -> str:
 def quality_table(summary: Record) -> str:
     """Return mean and spread over seeds of everything that says how good the SAEs are."""
     rows: list[Row] = []
+    named = [("cohort", "")]
     for cohort in summary["cohorts"]:
         values = [_with_sd(cohort, name) for name in QUALITIES]
         size_of = f"{cohort['d_in']:,} → {cohort['d_sae']:,}"
-        label = Cell(cohort_label(summary, cohort), "w")
-        rows.append([label, Cell(size_of, "w"), f"{cohort['steps']:,}", *values])
-    columns = ("cohort", "size", ">steps", ">EV", ">L0", ">dead", ">loss recovered")
+        named = _identity(summary, cohort)
+        rows.append(
+            [
+                *(Cell(value, "w") for _, value in named),
+                Cell(size_of, "w"),
+                f"{cohort['steps']:,}",
+                *values,
+            ]
+        )
+    columns = (
+        *(name for name, _ in named),
+        "size",
+        ">steps",
+        ">EV",
+        ">L0",
+        ">dead",
+        ">loss recovered",
+    )
     note = "Mean ± standard deviation over seeds, on activations held out of training."
     return table(columns, rows) + paragraph(note, "note")
 

@@ -8,6 +8,8 @@ from engine.report.canvas import PROBLEM, Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
 from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
+from engine.report.sweep_figures import draw_sweeps
+from engine.report.sweeps import crowded
 from engine.report.wording import Record, cohort_label, gates_mark
 
 
@@ -18,27 +20,27 @@ def figure_name(kind: str, number: int, cohort: Record) -> str:
 
 
 def draw_figures(summary: Record, material: Record) -> list[Drawing]:
-    """Draw every figure for which there are numbers.
+    """Draw every figure for which there are numbers; with many cohorts, none for each of them.
 
     Args:
         summary: the summary of the study.
         material: curves of the subject and of the cohorts, in the summary's order, and the spectrum.
     """
     drawings: list[Drawing | None] = []
+    each = [] if crowded(summary) else summary["cohorts"]
     with house_style():
-        for number, cohort in enumerate(summary["cohorts"]):
+        for number, cohort in enumerate(each):
             name, label = figure_name("overlap", number, cohort), cohort_label(summary, cohort)
             drawings.append(draw_overlap(cohort, name, label))
-        drawings.append(draw_kappa(summary))
+        drawings += draw_sweeps(summary)
+        drawings.append(draw_kappa(summary) if each else None)
         drawings.append(draw_quality(summary))
         subject = summary["subject"]
         drawings.append(draw_grokking(subject, material["subject_curves"]))
         drawings.append(draw_spectrum(material["spectrum"]))
-        for number, (cohort, traced) in enumerate(
-            zip(summary["cohorts"], material["cohorts"], strict=True)
-        ):
+        for number, (cohort, traced) in enumerate(zip(each, material["cohorts"], strict=False)):
             name, label = figure_name("curves", number, cohort), cohort_label(summary, cohort)
-            drawings.append(draw_curves(cohort, traced["curves"], name, label))
+            drawings.append(draw_curves(cohort, traced, name, label))
         drawn = [drawing for drawing in drawings if drawing is not None]
         mark = gates_mark(summary)
         for drawing in drawn if mark else []:

@@ -68,6 +68,11 @@ def bullets(texts: Sequence[str]) -> str:
     return "<ul>" + "".join(f"<li>{escape(text)}</li>\n" for text in texts) + "</ul>\n"
 
 
+def folded(title: str, html: str) -> str:
+    """Return HTML that shows once its title is opened."""
+    return f"<details><summary>{escape(title)}</summary>\n{html}</details>\n"
+
+
 def definitions(values: Mapping[str, str]) -> str:
     """Return names with their values."""
     items = "".join(f"<dt>{escape(k)}</dt><dd>{escape(v)}</dd>\n" for k, v in values.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.report.sweeps import counts, crowded, search_text
 from engine.report.wording import (
     MISSING,
     Record,
@@ -55,9 +56,15 @@ def methods(summary: Record) -> list[tuple[str, str]]:
     subject = (
         _transformer(settings) if summary["subject"]["kind"] == "modular" else _planted(settings)
     )
+    searched = search_text(settings.data)
+    if searched:
+        searched = (
+            f"{searched} The values of all other settings, and those given above, are the study's."
+        )
     return [
         ("Subject", subject),
         ("Sparse autoencoders", _saes(summary, settings)),
+        *([("Search", searched)] if searched else []),
         ("Stability", _stability(summary, settings)),
         ("Numerics", _numerics(summary)),
     ]
@@ -95,10 +102,7 @@ def _planted(s: Settings) -> str:
 
 
 def _saes(summary: Record, s: Settings) -> str:
-    each = "; ".join(
-        f"{c['title']} at {c['hook']} (width {c['d_in']:,}, {c['d_sae']:,} latents, {c['steps']:,} steps)"
-        for c in summary["cohorts"]
-    )
+    each = counts(summary).split(":")[0] if crowded(summary) else _each(summary)
     scaled = (
         ", scaled to unit variance per dimension on average" if s.get("training.normalize") else ""
     )
@@ -110,6 +114,13 @@ def _saes(summary: Record, s: Settings) -> str:
         f"{s.say('training.betas')}; data order seed {s.say('training.data_order_seed')}. Quality is measured "
         f"on the {percent(s.get('training.held_out'))} of activations held out of training (split seed "
         f"{s.say('training.split_seed')})."
+    )
+
+
+def _each(summary: Record) -> str:
+    return "; ".join(
+        f"{c['title']} at {c['hook']} (width {c['d_in']:,}, {c['d_sae']:,} latents, {c['steps']:,} steps)"
+        for c in summary["cohorts"]
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.report.sweeps import crowded
 from engine.report.wording import Record, failed_gates, fraction, plural, quantity
 
 MEANING = {
@@ -26,7 +27,9 @@ def meaning(summary: Record) -> list[str]:
     for verdict, text in MEANING.items():
         titles = [str(c["title"]) for c in summary["cohorts"] if c["verdict"] == verdict]
         if titles:
-            notes.append(f"{', '.join(dict.fromkeys(titles))}: {text}")
+            named = ", ".join(dict.fromkeys(titles))
+            several = f"{verdict.capitalize()} ({plural(len(titles), 'cohort')})"
+            notes.append(f"{several if crowded(summary) else named}: {text}")
     return notes
 
 

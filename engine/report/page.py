@@ -16,9 +16,10 @@ from engine.report.evidence import (
     timings_table,
     truth_table,
 )
-from engine.report.markup import CSS, bullets, definitions, figure, paragraph
+from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
+from engine.report.sweeps import counts, crowded, missing, other_warnings
 from engine.report.wording import (
     Record,
     cohort_label,
@@ -29,6 +30,7 @@ from engine.report.wording import (
     gates_mark,
     plural,
     step_range,
+    subjects_of,
     truth_measures,
     verdict_sentence,
 )
@@ -38,6 +40,8 @@ CAPTIONS = {
     "whether darker cells mean agreement beyond it is for the interval of κ to say.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
     "figures carry the verdict; the code names the null.",
+    "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
+    "95 % interval over seeds.",
     "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",
     "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
     "generalised. Restricted: the key frequencies alone; excluded: all but them.",
@@ -80,13 +84,18 @@ def _opening(summary: Record) -> str:
     question = (
         summary["description"] or "Are these features a property of the model or of the seed?"
     )
-    verdicts = "".join(
-        f'<div class="verdict{" open" if cohort["verdict"] == "undetermined" else ""}">'
-        f"{paragraph(cohort_label(summary, cohort), 'of')}{paragraph(verdict_sentence(cohort))}</div>\n"
-        for cohort in summary["cohorts"]
-    )
+    if crowded(summary):
+        verdicts = f'<div class="verdict">{paragraph(counts(summary))}</div>\n'
+    else:
+        verdicts = "".join(_verdict(summary, cohort) for cohort in summary["cohorts"])
     head = f"<header>{paragraph(about, 'kicker')}<h1>{escape(question)}</h1>\n"
     return f"{head}{verdicts}{_problems(summary)}</header>\n"
+
+
+def _verdict(summary: Record, cohort: Record) -> str:
+    mark = " open" if cohort["verdict"] == "undetermined" else ""
+    of, said = paragraph(cohort_label(summary, cohort), "of"), paragraph(verdict_sentence(cohort))
+    return f'<div class="verdict{mark}">{of}{said}</div>\n'
 
 
 def _problems(summary: Record) -> str:
@@ -98,9 +107,14 @@ def _problems(summary: Record) -> str:
             f"{gate['name']} {gate['title']}: {gate['reason']}" for gate in failed_gates(summary)
         ]
         html += f'<div class="problem">{paragraph(said)}{bullets(reasons)}</div>\n'
-    if summary["warnings"]:
-        count = plural(len(summary["warnings"]), "warning")
-        listed = bullets([str(warning) for warning in summary["warnings"]])
+    if lost := missing(summary):
+        said = f"✗ {plural(len(lost), 'cohort')} failed and {'is' if len(lost) == 1 else 'are'} missing below."
+        html += f'<div class="problem">{paragraph(said)}{bullets(lost)}</div>\n'
+    if warnings := other_warnings(summary):
+        count = plural(len(summary["warnings"]) - len(lost), "warning")
+        listed = bullets(warnings)
+        if len(warnings) < len(summary["warnings"]):
+            listed += folded("all of them", bullets([str(text) for text in summary["warnings"]]))
         html += f'<div class="caution">{paragraph(count)}{listed}</div>\n'
     return html
 
@@ -125,7 +139,7 @@ def _figures_of(figures: Mapping[str, str], *kinds: str) -> str:
 
 def _result(summary: Record, figures: Mapping[str, str]) -> str:
     contrasts = contrasts_list(summary["contrasts"])
-    return result_table(summary) + contrasts + _figures_of(figures, "overlap", "kappa")
+    return result_table(summary) + contrasts + _figures_of(figures, "sweep", "overlap", "kappa")
 
 
 def _ladder(summary: Record, _: Mapping[str, str]) -> str:
@@ -148,11 +162,19 @@ def _truth(summary: Record, _: Mapping[str, str]) -> str:
 
 
 def _subject(summary: Record, figures: Mapping[str, str]) -> str:
-    subject = summary["subject"]
     drawn = _figures_of(figures, "grokking", "spectrum")
-    if subject["kind"] != "modular":
+    if summary["subject"]["kind"] != "modular":
         return paragraph(describe_subject(summary).capitalize() + ".") + drawn
-    return _story(subject) + gates_table(subject["gates"]) + drawn
+    subjects = subjects_of(summary)
+    if len(subjects) == 1:
+        return _story(subjects[0]) + gates_table(subjects[0]["gates"]) + drawn
+    told = [
+        folded(subject["title"], _story(subject) + gates_table(subject["gates"]))
+        for subject in subjects
+        if subject["kind"] == "modular"
+    ]
+    note = f"The figures show the first: {subjects[0]['title']}."
+    return "".join(told) + drawn + paragraph(note, "note")
 
 
 def _story(subject: Record) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from matplotlib.axes import Axes
 
 from engine.report.canvas import (
@@ -15,6 +17,7 @@ from engine.report.canvas import (
     new_figure,
     rule,
 )
+from engine.report.sweeps import crowded, family
 from engine.report.wording import (
     Record,
     cohort_label,
@@ -168,13 +171,15 @@ def draw_quality(summary: Record) -> Drawing | None:
     rows = [_quality_row(cohort) for cohort in summary["cohorts"]]
     if len(rows) < 2 or not any(row[6] is not None for row in rows):
         return None
-    longest = max(len(cohort_label(summary, cohort)) for cohort in summary["cohorts"])
-    across = max(1, min(len(rows), LEGEND_CHARACTERS // (longest + 7)))
-    figure = new_figure(6.6, 2.9 + 0.18 * -(-len(rows) // across))
+    name = family if crowded(summary) else partial(cohort_label, summary)
+    labels = [name(cohort) for cohort in summary["cohorts"]]
+    kinds = list(dict.fromkeys(labels))
+    across = max(1, min(len(kinds), LEGEND_CHARACTERS // (max(map(len, kinds)) + 7)))
+    figure = new_figure(6.6, 2.9 + 0.18 * -(-len(kinds) // across))
     panels = figure.subplots(1, 2, sharey=True)
     for axes, x, title in zip(panels, (2, 4), ("explained variance", "L0"), strict=True):
-        for number, (cohort, row) in enumerate(zip(summary["cohorts"], rows, strict=True)):
-            _draw_point(axes, number, row, x, cohort_label(summary, cohort))
+        for label, row in zip(labels, rows, strict=True):
+            _draw_point(axes, kinds.index(label), row, x, label)
         axes.axhline(0.0, color=INK, linewidth=0.9, zorder=0)
         axes.set_xlabel(title)
         axes.margins(0.14)
@@ -184,9 +189,10 @@ def draw_quality(summary: Record) -> Drawing | None:
         axes.locator_params(axis="x", nbins=5)
     panels[0].set_ylabel("κ (0 is chance)")
     panels[0].yaxis.set_major_formatter(BoundedFormatter())
-    handles, labels = panels[0].get_legend_handles_labels()
+    handles, names = panels[0].get_legend_handles_labels()
     if handles:
-        figure.legend(handles, labels, loc="outside upper left", ncols=across)
+        once = dict(zip(names, handles, strict=True))
+        figure.legend(list(once.values()), list(once), loc="outside upper left", ncols=across)
     return Drawing("quality", figure, columns, rows)
 
 

@@ -1,22 +1,29 @@
-"""Tables for the terminal: the result of a study, and the plan of one. Legible from 40 columns up."""
+"""Tables for the terminal: the result of a study. Legible from 40 columns up."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
-from rich.measure import Measurement
+from rich.console import Group, RenderableType
 from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from engine.report.layouts import ACCENT, CAUTION, PROBLEM, Fitting, flat_table
+from engine.report.sweeps import (
+    counts,
+    crowded,
+    identity,
+    missing,
+    other_warnings,
+    searched,
+)
 from engine.report.wording import (
     MISSING,
     SOURCES,
     Record,
     describe_subject,
-    duration,
     explain_null,
     failed_gates,
     fraction,
@@ -25,37 +32,18 @@ from engine.report.wording import (
     kappa_text,
     metric_title,
     percent,
-    plural,
     quantity,
     several_hooks,
     short_null,
-    size,
     spread,
     step_range,
+    subjects_of,
     truth_measures,
     verdict_sentence,
 )
 
-ACCENT, PROBLEM, CAUTION = "cyan", "bold red", "yellow"
-KEY_WIDTH = 8
-"""Characters of a content key that a person compares."""
-UNBOUNDED = 10_000
+BESIDE_LEGEND = "beside: the best of neurons, PCA and random directions, which no SAE is needed for"
 TRUTH_LEGEND = "recall: true features found · precision: live latents that are one"
-
-
-class Fitting:
-    """Draws the first of several layouts that fits the width at hand; the last one wraps."""
-
-    def __init__(self, layouts: Sequence[RenderableType]) -> None:
-        self.layouts = layouts
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        unbounded = options.update(max_width=UNBOUNDED)
-        for layout in self.layouts[:-1]:
-            if Measurement.get(console, unbounded, layout).maximum <= options.max_width:
-                yield layout
-                return
-        yield self.layouts[-1]
 
 
 def summary_tables(summary: Record) -> list[RenderableType]:
@@ -68,47 +56,6 @@ def summary_tables(summary: Record) -> list[RenderableType]:
     parts += [_spaced(part) for part in _ground_truth(summary)]
     parts.append(_spaced(_subject(summary)))
     return parts
-
-
-def jobs_table(study: str, jobs: list[Record], totals: Record) -> RenderableType:
-    """Return the jobs of a plan, which of them are cached, and what the rest will cost."""
-    todo = sum(not job["cached"] for job in jobs)
-    heading = Text.assemble(
-        (study, f"bold {ACCENT}"), f"  {plural(len(jobs), 'job')}, {todo} to do"
-    )
-    foot = Text("nothing to do: every job has a result")
-    if todo:
-        cost = f"{size(totals['memory_bytes'])} memory, {size(totals['disk_bytes'])} disk"
-        foot = Text.assemble((f"about {duration(totals['seconds'])}", "bold"), f", {cost}")
-        foot.append(f" ({totals['basis']})", style="dim")
-    layouts = [_jobs(jobs, gap, ("kind", "key")) for gap in (3, 2)]
-    layouts += [_jobs(jobs, 2, ("kind",)), _jobs(jobs, 2, ()), _jobs(jobs, 1, (), fold=True)]
-    return Group(heading, Text(), Fitting(layouts), Text(), foot)
-
-
-def _jobs(jobs: list[Record], gap: int, extras: tuple[str, ...], fold: bool = False) -> Table:
-    """Make the table of jobs; `extras` are the columns that a narrow screen can do without."""
-    kinds, keys = "kind" in extras, "key" in extras
-    table = _table(("job", *["kind"] * kinds, "state", ">slots", ">threads", *["key"] * keys), gap)
-    table.columns[0].no_wrap, table.columns[0].overflow = not fold, "fold"
-    for job in jobs:
-        name = Text(str(job["name"]), style="dim" if job["cached"] else "")
-        kind = [Text(str(job["kind"]), style="dim")] * kinds
-        state = Text("cached", style="dim") if job["cached"] else Text("to do", style=ACCENT)
-        key = [Text(job["key"][:KEY_WIDTH], style="dim")] * keys
-        table.add_row(name, *kind, state, str(job["slots"]), str(job["threads"]), *key)
-    return table
-
-
-def _table(columns: Sequence[str], gap: int) -> Table:
-    """Make a table without a box; a column named `>x` is x, set flush right."""
-    table = Table(box=None, pad_edge=False, padding=(0, gap, 0, 0), header_style="bold")
-    for column in columns:
-        right = column.startswith(">")
-        table.add_column(
-            column.removeprefix(">"), justify="right" if right else "left", no_wrap=True
-        )
-    return table
 
 
 def _stack(records: Sequence[Record], lines: Callable[[Record], list[tuple[str, str]]]) -> Table:
@@ -136,14 +83,16 @@ def _heading(summary: Record, text: str) -> Text:
     return heading
 
 
-def _verdicts(summary: Record) -> Table:
+def _verdicts(summary: Record) -> RenderableType:
+    if crowded(summary):
+        return Text(counts(summary), style="bold")
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(overflow="fold", max_width=26)
     grid.add_column(overflow="fold")
     hooks = several_hooks(summary)
     for cohort in summary["cohorts"]:
         title = Text(str(cohort["title"]), style=f"bold {ACCENT}")
-        if hooks:
+        if hooks and str(cohort["hook"]) not in title.plain:
             title.append(f"\n{cohort['hook']}", style="dim")
         grid.add_row(title, Text(verdict_sentence(cohort), style="bold"))
     return grid
@@ -161,32 +110,54 @@ def _problems(summary: Record) -> Table | None:
         for gate in failed_gates(summary):
             why = f"{gate['name']} {gate['title']}: {gate['reason']}"
             grid.add_row("", Text(why, style="red"))
-    for warning in summary["warnings"]:
-        grid.add_row(Text("! warning", style=CAUTION), Text(str(warning), style=CAUTION))
+    for text in missing(summary):
+        grid.add_row(Text("✗ missing", style=PROBLEM), Text(text, style="red"))
+    for warning in other_warnings(summary):
+        grid.add_row(Text("! warning", style=CAUTION), Text(warning, style=CAUTION))
     return grid if grid.row_count else None
 
 
 def _stability(summary: Record) -> list[Group]:
-    """Return one table per hook; the last carries the legend."""
+    """Return one table per hook, in a sweep or a crowd one for all; the last carries the legend."""
     hooks = list(dict.fromkeys(cohort["hook"] for cohort in summary["cohorts"]))
+    if searched(summary) or crowded(summary):
+        tables: list[RenderableType] = [
+            _stability_table(summary, summary["cohorts"], g) for g in (3, 2, 1)
+        ]
+        tables += [_stability_table(summary, summary["cohorts"], g, SHORT) for g in (2, 1)]
+        tables.append(_stability_table(summary, summary["cohorts"], 1, SHORT, fold=True))
+        return [Group(_heading(summary, "Stability"), Fitting(tables), _legend(summary))]
     groups = []
     for hook in hooks:
         cohorts = [cohort for cohort in summary["cohorts"] if cohort["hook"] == hook]
         heading = _heading(summary, "Stability" if len(hooks) == 1 else f"Stability at {hook}")
-        layouts: list[RenderableType] = [_stability_table(cohorts, gap) for gap in (3, 2, 1)]
-        layouts.append(_stack(cohorts, _stability_lines))
+        layouts: list[RenderableType] = [
+            _stability_table(summary, cohorts, gap) for gap in (3, 2, 1)
+        ]
+        layouts.append(_stack(cohorts, lambda c: [*identity(summary, c), *_stability_lines(c)]))
         legend = [_legend(summary)] if hook == hooks[-1] else []
         groups.append(Group(heading, Fitting(layouts), *legend))
     return groups
 
 
-def _stability_table(cohorts: list[Record], gap: int) -> Table:
-    columns = ("cohort", ">EV", ">L0", ">dead", ">cos", "null", "κ [95 % CI]", "verdict")
-    table = _table(columns, gap)
+SHORT = ("κ", "verdict")
+"""What is left of the table of a sweep where there is little room."""
+
+
+def _stability_table(
+    summary: Record, cohorts: list[Record], gap: int, only: tuple[str, ...] = (), fold: bool = False
+) -> Table:
+    heads = {"EV": ">EV", "L0": ">L0", "dead": ">dead", "cos": ">cos", "κ": "κ [95 % CI]"}
+    named = [name for name, _ in identity(summary, cohorts[0])]
+    names = only or tuple(name for name, _ in _stability_lines(cohorts[0]))
+    table = flat_table((*named, *(heads.get(name, name) for name in names)), gap)
+    for column in table.columns if fold else ():
+        column.no_wrap, column.overflow = False, "fold"
     for cohort in cohorts:
         values = dict(_stability_lines(cohort))
-        verdict = Text(values.pop("verdict"), style=f"bold {_verdict_style(cohort)}")
-        table.add_row(*(Text(value) for value in values.values()), verdict)
+        style = {"verdict": f"bold {_verdict_style(cohort)}"}
+        cells = [Text(values[name], style=style.get(name, "")) for name in names]
+        table.add_row(*(Text(value) for _, value in identity(summary, cohort)), *cells)
     return table
 
 
@@ -194,7 +165,6 @@ def _stability_lines(cohort: Record) -> list[tuple[str, str]]:
     quality, cell = cohort["quality"], headline(cohort)
     null = f"{fraction(cell['null'], 3)} {short_null(cell['null_name'])}"
     return [
-        ("cohort", str(cohort["title"])),
         ("EV", fraction(_mean(quality, "explained_variance"), 3)),
         ("L0", quantity(_mean(quality, "l0"))),
         ("dead", percent(_mean(quality, "dead_fraction"))),
@@ -228,6 +198,11 @@ def _legend(summary: Record) -> Text:
 def _ground_truth(summary: Record) -> list[Group]:
     """Return recall and precision of SAEs beside neurons, PCA and random directions, per hook."""
     cohorts = [cohort for cohort in summary["cohorts"] if truth_measures(cohort)]
+    if cohorts and crowded(summary):
+        tables: list[RenderableType] = [_truth_overview(summary, cohorts, gap) for gap in (3, 2, 1)]
+        tables.append(_truth_overview(summary, cohorts, 1, fold=True))
+        said = Text(f"{TRUTH_LEGEND}\n{BESIDE_LEGEND}", style="dim")
+        return [Group(_heading(summary, "Ground truth"), Fitting(tables), said)]
     hooks = list(dict.fromkeys(cohort["hook"] for cohort in cohorts))
     groups = []
     for hook in hooks:
@@ -240,8 +215,29 @@ def _ground_truth(summary: Record) -> list[Group]:
     return groups
 
 
+def _truth_overview(summary: Record, cohorts: list[Record], gap: int, fold: bool = False) -> Table:
+    """Make a row for each cohort: every measure, with the best that no SAE was needed for."""
+    measures = list(dict.fromkeys(name for cohort in cohorts for name in truth_measures(cohort)))
+    heads = [head for name in measures for head in (f">{_measure_title(name)}", ">beside")]
+    table = flat_table((*(name for name, _ in identity(summary, cohorts[0])), *heads), gap)
+    for column in table.columns if fold else ():
+        column.no_wrap, column.overflow = False, "fold"
+    for cohort in cohorts:
+        truth = cohort["ground_truth"]
+        cells = []
+        for name in measures:
+            others = [(one or {}).get(name) for one in (truth.get("baselines") or {}).values()]
+            best = max((other for other in others if other is not None), default=None)
+            cells += [
+                Text(fraction((truth.get(name) or {}).get("mean")), style="bold"),
+                Text(fraction(best)),
+            ]
+        table.add_row(*(Text(value) for _, value in identity(summary, cohort)), *cells)
+    return table
+
+
 def _truth_table(cohorts: list[Record], gap: int) -> Table:
-    table = _table(("cohort", "", ">SAE", *(f">{name}" for name in SOURCES.values())), gap)
+    table = flat_table(("cohort", "", ">SAE", *(f">{name}" for name in SOURCES.values())), gap)
     for cohort in cohorts:
         for number, measure in enumerate(truth_measures(cohort)):
             title = "" if number else str(cohort["title"])
@@ -273,13 +269,15 @@ def _measure_title(measure: str) -> str:
 
 
 def _subject(summary: Record) -> Group:
-    subject = summary["subject"]
     grid = Table.grid(padding=(0, 2, 0, 0))
     grid.add_column(style="dim", no_wrap=True)
     grid.add_column(overflow="fold")
     grid.add_row("what", Text(describe_subject(summary)))
-    if subject["kind"] == "modular":
-        for name, value in _modular_lines(subject):
+    subjects = subjects_of(summary)
+    for subject in subjects:
+        if len(subjects) > 1:
+            grid.add_row("", Text(str(subject["title"]), style="bold"))
+        for name, value in _modular_lines(subject) if subject["kind"] == "modular" else ():
             grid.add_row(name, value)
     return Group(_heading(summary, "Subject"), grid)
 

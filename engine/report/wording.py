@@ -151,7 +151,8 @@ def several_hooks(summary: Record) -> bool:
 def cohort_label(summary: Record, cohort: Record) -> str:
     """Return the title of a cohort, with its hook where the study has several."""
     title = str(cohort["title"])
-    return f"{title} · {cohort['hook']}" if several_hooks(summary) else title
+    told = not several_hooks(summary) or str(cohort["hook"]) in title
+    return title if told else f"{title} · {cohort['hook']}"
 
 
 def verdict_line(cohort: Record) -> str:
@@ -176,18 +177,29 @@ def verdict_sentence(cohort: Record) -> str:
     return f"Whether the features of {seeds} are alike beyond chance is open: {reason} ({numbers})."
 
 
+def subjects_of(summary: Record) -> list[Record]:
+    """Return the subjects of a study: one, or those of a search over the subject's settings."""
+    return list(summary.get("subjects") or [summary["subject"]])
+
+
 def failed_gates(summary: Record) -> list[Record]:
-    """Return the gates that do not hold, in order."""
-    gates = summary["subject"].get("gates") or {}
-    return [gate for gate in gates.get("gates", ()) if not gate["passed"]]
+    """Return the gates that do not hold, in order; of several subjects, each with its subject's title."""
+    subjects = subjects_of(summary)
+    gates = [
+        (f"{subject['title']}: " if len(subjects) > 1 else "", gate)
+        for subject in subjects
+        for gate in (subject.get("gates") or {}).get("gates", ())
+    ]
+    return [{**g, "reason": f"{which}{g['reason']}"} for which, g in gates if not g["passed"]]
 
 
 def gates_mark(summary: Record) -> str:
     """Return the mark that every table carries when the study went on after failed gates, else ``''``."""
-    gates = summary["subject"].get("gates") or {"passed": True}
-    if gates["passed"]:
+    if all(
+        (subject.get("gates") or {"passed": True})["passed"] for subject in subjects_of(summary)
+    ):
         return ""
-    names = ", ".join(str(gate["name"]) for gate in failed_gates(summary))
+    names = ", ".join(dict.fromkeys(str(gate["name"]) for gate in failed_gates(summary)))
     return f"gates failed: {names}" if names else "gates failed"
 
 
@@ -204,6 +216,11 @@ def step_range(bounds: list[float | None] | None) -> str:
 
 def describe_subject(summary: Record) -> str:
     """Return what the SAEs were trained on, in a few words."""
+    more = len(subjects_of(summary)) - 1
+    return _describe(summary) + (f", and {plural(more, 'variant')} of it" if more else "")
+
+
+def _describe(summary: Record) -> str:
     subject = summary["subject"]
     settings = summary["provenance"].get("settings", {}).get("subject", {})
     if subject["kind"] == "modular":

@@ -10,6 +10,7 @@ from engine.disk.curves import read_curves
 from engine.disk.rundir import RunDirectory
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
+from engine.stages.parts import cohort_parts
 
 SCHEMA = 1
 FEATURES = "features.parquet"
@@ -18,36 +19,70 @@ FEATURES = "features.parquet"
 def run(context: Context) -> Result:
     """Write summary.json, report.html, features.parquet and the figures."""
     config = context.config
-    subject_run = context.inputs["subject"]
-    analyses = [context.inputs[role] for role in config["analyses"]]
-    subject = subject_run.read_result()
-    cohorts = [run.read_result()["cohort"] for run in analyses]
-    jobs = {run.path.name: run for run in _ancestors([subject_run, *analyses])}
+    told = config["subjects"]
+    subject_runs = {one["role"]: context.inputs[one["role"]] for one in told}
+    analyses = [context.inputs[cohort["role"]] for cohort in config["cohorts"]]
+    subjects = [_subject(run) for run in subject_runs.values()]
+    cohorts = [
+        {**run.read_result()["cohort"], "title": cohort["title"], "point": cohort["point"]}
+        for cohort, run in zip(config["cohorts"], analyses, strict=True)
+    ]
+    traced = [_trace(run) for run in analyses]
+    for cohort, trace in zip(cohorts, traced, strict=True):
+        cohort["flags"] = [
+            {"step": row["step"], **flag}
+            for row in trace["curves"]
+            for flag in row.get("flags", ())
+        ]
+    jobs = {run.path.name: run for run in _ancestors([*subject_runs.values(), *analyses])}
     summary = {
         "schema": SCHEMA,
         "study": config["name"],
         "description": config["description"],
         "profile": config["profile"],
-        "warnings": _warnings(subject, cohorts, jobs, config),
-        "subject": _subject(subject, context.policy),
+        "warnings": _warnings(subjects, cohorts, jobs, config),
+        "subject": subjects[0],
         "cohorts": cohorts,
+        "failed": [{"title": title, "reason": why} for title, why in config["failed"].items()],
         "contrasts": [],
         "timings": _timings(jobs),
         "provenance": _provenance(jobs, config),
     }
+    if len(subjects) > 1:
+        summary["subjects"] = [
+            {"title": one["title"], "point": one["point"], **subject}
+            for one, subject in zip(told, subjects, strict=True)
+        ]
+    first = next(iter(subject_runs.values()))
     material = {
-        "subject_curves": read_curves(subject_run.curves_file),
-        "spectrum": subject.get("spectrum"),
-        "cohorts": [{"curves": read_curves(_input(run, "cohort").curves_file)} for run in analyses],
+        "subject_curves": read_curves(first.curves_file),
+        "spectrum": first.read_result().get("spectrum"),
+        "cohorts": traced,
     }
     folder = context.run.begin_artifacts()
     write_report(folder, summary, material)
-    _write_features(folder / FEATURES, analyses)
+    _write_features(
+        folder / FEATURES, {c["title"]: r for c, r in zip(cohorts, analyses, strict=True)}
+    )
     return {"verdicts": {cohort["title"]: cohort["verdict"] for cohort in cohorts}}
 
 
-def _input(run: RunDirectory, role: str) -> RunDirectory:
-    return RunDirectory(run.path.parent / run.read_job()["inputs"][role])
+def _trace(analysis: RunDirectory) -> dict[str, Any]:
+    """Return the curves of the cohort that was analysed, and whose they are; of several parts side by side."""
+    inputs = {
+        role: RunDirectory(analysis.path.parent / name)
+        for role, name in analysis.read_job()["inputs"].items()
+    }
+    parts = cohort_parts(inputs, "cohort")
+    rows: dict[int, dict[str, Any]] = {}
+    for part in parts:
+        for row in read_curves(part.curves_file):
+            joined = rows.setdefault(row["step"], {"step": row["step"]})
+            for name, values in row.items():
+                if name != "step":
+                    joined[name] = joined.get(name, []) + values
+    seeds = [seed for part in parts for seed in part.read_job()["config"]["seeds"]]
+    return {"curves": list(rows.values()), "seeds": seeds}
 
 
 def _ancestors(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
@@ -66,7 +101,8 @@ def _ancestors(runs: list[RunDirectory]) -> Iterator[RunDirectory]:
         yield from visit(run)
 
 
-def _subject(result: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
+def _subject(run: RunDirectory) -> dict[str, Any]:
+    result, policy = run.read_result(), run.read_job()["policy"]
     subject = {k: v for k, v in result.items() if k not in ("provenance", "spectrum")}
     if "gates" in subject:
         subject["gates"] = {"policy": policy.get("gates", "enforce"), **subject["gates"]}
@@ -74,19 +110,21 @@ def _subject(result: dict[str, Any], policy: dict[str, Any]) -> dict[str, Any]:
 
 
 def _warnings(
-    subject: dict[str, Any],
+    subjects: list[dict[str, Any]],
     cohorts: list[dict[str, Any]],
     jobs: dict[str, RunDirectory],
     config: dict[str, Any],
 ) -> list[str]:
-    found = []
-    if not subject.get("gates", {"passed": True})["passed"]:
-        failed = ", ".join(g["name"] for g in subject["gates"]["gates"] if not g["passed"])
-        found.append(
-            f"The subject failed gate {failed}: nothing below is evidence about a model that computes the "
-            "answer."
-        )
-    if len(config["study"]["seeds"]) < 3:
+    found = [f"{title} is missing: {reason}" for title, reason in config["failed"].items()]
+    for told, subject in zip(config["subjects"], subjects, strict=True):
+        if not subject.get("gates", {"passed": True})["passed"]:
+            failed = ", ".join(g["name"] for g in subject["gates"]["gates"] if not g["passed"])
+            which = "The subject" if len(subjects) == 1 else f"The {told['title']}"
+            below = "nothing below" if len(subjects) == 1 else "nothing of it"
+            found.append(
+                f"{which} failed gate {failed}: {below} is evidence about a model that computes the answer."
+            )
+    if any(len(cohort["seeds"]) < 3 for cohort in cohorts):
         found.append("Fewer than three seeds: no interval can be given, so there is no verdict.")
     for cohort in cohorts:
         found += [f"{cohort['title']}: {text}" for text in cohort["warnings"]]
@@ -125,9 +163,14 @@ def _provenance(jobs: dict[str, RunDirectory], config: dict[str, Any]) -> dict[s
     }
 
 
-def _write_features(path: Path, analyses: list[RunDirectory]) -> None:
+def _write_features(path: Path, analyses: dict[str, RunDirectory]) -> None:
+    """Write the features of all cohorts, each under the title that it has in the summary."""
     import pyarrow as pa  # here, because importing it starts a thread (see engine.nursery)
     import pyarrow.parquet as pq
 
-    tables = [pq.read_table(run.artifacts / FEATURES) for run in analyses]
+    tables = []
+    for title, run in analyses.items():
+        table = pq.read_table(run.artifacts / FEATURES)
+        place = table.column_names.index("cohort")
+        tables.append(table.set_column(place, "cohort", pa.array([title] * table.num_rows)))
     pq.write_table(pa.concat_tables(tables, promote_options="default"), path, compression="zstd")

@@ -37,6 +37,7 @@ def content_key(kind: str, config: Any, inputs: dict[str, str], numerics: dict[s
     return hashlib.sha256(text.encode()).hexdigest()
 
 
+@cache
 def package_version(package: str) -> str:
     """Return the version of an installed package, or `absent`."""
     try:

@@ -3,14 +3,26 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
+from engine.errors import InputError
+from engine.study import sizes
 from engine.study.fingerprint import content_key
 from engine.study.profile import Placement
-from engine.study.sae import Sae, sae_title
-from engine.study.spec import Study
+from engine.study.sae import Sae
+from engine.study.spec import Point, Study
+from engine.study.titles import (
+    Entry,
+    analysis_titles,
+    cohort_titles,
+    entries,
+    seeds_title,
+    subject_titles,
+)
 
 
 @dataclass(frozen=True)
@@ -37,6 +49,10 @@ class Job:
     """Size in units of its kind, for forecasts (see `forecast`)."""
     steps: int = 0
     """Optimizer steps, for progress; 0 where there are none."""
+    memory_bytes: int = 0
+    """Memory that its worker is expected to need."""
+    disk_bytes: int = 0
+    """What it is expected to leave on disk."""
 
     @property
     def directory(self) -> str:
@@ -51,20 +67,30 @@ class Plan:
     study: Study
     placement: Placement
     jobs: tuple[Job, ...]
+    points: tuple[Point, ...]
+    """What the search asks for; one point without values where there is no search."""
+
+    @property
+    def report(self) -> Job:
+        """The last job, which gathers what the others found."""
+        return self.jobs[-1]
 
     def waiting_for(self, job: Job) -> Iterator[Job]:
         """Yield the jobs whose artifacts a job reads."""
-        directories = set(job.inputs.values())
-        return (other for other in self.jobs if other.directory in directories)
+        return (self._made[name] for name in dict.fromkeys(job.inputs.values()))
+
+    @cached_property
+    def _made(self) -> dict[str, Job]:
+        return {job.directory: job for job in self.jobs}
 
 
 class _Expansion:
     """Builds jobs under one placement."""
 
-    def __init__(self, study: Study, placement: Placement) -> None:
-        self.study, self.placement = study, placement
+    def __init__(self, placement: Placement) -> None:
+        self.placement = placement
         self.numerics = placement.numerics()
-        self.jobs: list[Job] = []
+        self.jobs: dict[str, Job] = {}
 
     def add(
         self,
@@ -77,6 +103,8 @@ class _Expansion:
         policy: dict[str, Any] | None = None,
         work: float = 0.0,
         steps: int = 0,
+        memory: int = 0,
+        disk: int = 0,
     ) -> Job:
         keys = {role: job.key for role, job in inputs.items()}
         # A job with threads of its own choice runs alone: nothing else could run beside it anyway.
@@ -92,94 +120,219 @@ class _Expansion:
             policy=policy or {},
             work=work,
             steps=steps,
+            memory_bytes=memory,
+            disk_bytes=disk,
         )
         # Two settings with the same content (a study may ask twice) are one job.
-        known = {other.key: other for other in self.jobs}
-        if job.key not in known:
-            self.jobs.append(job)
-        return known.get(job.key, job)
+        return self.jobs.setdefault(job.key, job)
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """One cohort of the plan: its setting, its names, and the jobs that its analysis reads."""
+
+    entry: Entry
+    title: str
+    analysis_title: str
+    sources: dict[str, Job]
 
 
 def make_plan(study: Study, placement: Placement) -> Plan:
-    """Expand a study: subject → activations per hook → cohorts → analyses → one report."""
-    build = _Expansion(study, placement)
-    subject_config = study.subject.model_dump(mode="json", exclude={"gates"})
-    policy = {"gates": getattr(study.subject, "gates", "enforce")}
-    subject = build.add(
-        "subject",
-        "subject",
-        subject_config,
-        {},
-        threads=_subject_threads(study, placement),
-        policy=policy,
-        work=_subject_work(study),
-    )
-    cohorts: dict[str, tuple[Sae, dict[str, Job]]] = {}
-    for hook in study.hooks:
-        activations = build.add(
-            "activations",
-            f"activations {hook}",
-            {"hook": hook},
-            {"subject": subject},
-            policy=policy,
-        )
-        for number, sae in enumerate(study.saes):
-            sources = {"subject": subject, "activations": activations}
-            cohorts[f"{hook} {number}"] = (
-                sae,
-                sources | _add_cohorts(build, activations, hook, sae),
-            )
+    """Expand a study: for each point subject → activations per hook → cohorts → analyses, and one report.
+
+    Raises:
+        InputError: a search that names nothing, or SAEs that no worker has the memory for.
+    """
+    points = study.points()
+    build = _Expansion(placement)
+    subjects = {
+        id(point): _add_subject(build, point.study, name)
+        for point, name in zip(points, subject_titles(points), strict=True)
+    }
+    found = entries(points)
+    titles = cohort_titles(found)
+    analysed = analysis_titles(found, titles)
+    cohorts = []
+    for entry, title, analysis_title in zip(found, titles, analysed, strict=True):
+        subject = subjects[id(entry.point)]
+        activations = _add_activations(build, entry, subject)
+        sources = {"subject": subject, "activations": activations}
+        sources |= _add_cohorts(build, activations, entry, title, _surrogates_differ(points))
+        cohorts.append(_Cohort(entry, title, analysis_title, sources))
     # Analyses come after all cohorts: they are short, and a slot that takes one early ends the plan later.
-    analyses = {
-        f"analysis {name}": _add_analysis(build, name.split()[0], sae, sources)
-        for name, (sae, sources) in cohorts.items()
-    }
-    report_config = {
-        "name": study.name,
-        "description": study.description,
-        "study": study.model_dump(mode="json"),
-        "profile": placement.profile,
-        "analyses": list(analyses),
-    }
-    build.add("report", "report", report_config, {"subject": subject, **analyses}, policy=policy)
-    return Plan(study, placement, tuple(build.jobs))
+    analyses: dict[str, tuple[Job, _Cohort]] = {}
+    for cohort in cohorts:
+        job = _add_analysis(build, cohort)
+        analyses.setdefault(job.key, (job, cohort))
+    _add_report(build, study, list(analyses.values()))
+    return Plan(study, placement, tuple(build.jobs.values()), points)
 
 
-def _add_cohorts(build: _Expansion, activations: Job, hook: str, sae: Sae) -> dict[str, Job]:
-    """Add the cohort of one setting at one hook, and its twin on surrogate data if that is asked."""
-    study = build.study
+def _add_subject(build: _Expansion, study: Study, name: str) -> Job:
+    return build.add(
+        "subject",
+        name,
+        study.subject.model_dump(mode="json", exclude={"gates"}),
+        {},
+        threads=_subject_threads(study, build.placement),
+        policy={"gates": getattr(study.subject, "gates", "enforce")},
+        work=_subject_work(study),
+        memory=sizes.reading_memory(sample_count(study), _width(study)),
+        disk=sizes.SMALL_DISK,
+    )
+
+
+def _width(study: Study) -> int:
+    widths = study.subject.hooks()
+    return max(widths[hook] for hook in study.hooks)
+
+
+def _add_activations(build: _Expansion, entry: Entry, subject: Job) -> Job:
+    study = entry.point.study
+    samples, d_in = sample_count(study), study.subject.hooks()[entry.hook]
+    of = subject.name.removeprefix("subject")
+    return build.add(
+        "activations",
+        f"activations {entry.hook}{of}",
+        {"hook": entry.hook},
+        {"subject": subject},
+        policy=subject.policy,
+        memory=sizes.reading_memory(samples, d_in),
+        disk=sizes.activations_disk(samples, d_in),
+    )
+
+
+def _surrogates_differ(points: Sequence[Point]) -> bool:
+    return len({point.study.analysis.surrogate_seed for point in points}) > 1
+
+
+def _add_cohorts(
+    build: _Expansion, activations: Job, entry: Entry, title: str, name_surrogate: bool
+) -> dict[str, Job]:
+    """Add the cohort of one setting at one hook, and its twin on surrogate data if that is asked; each in
+    as many parts as memory demands."""
+    study, sae = entry.point.study, entry.sae
     settings = {
         "sae": sae.model_dump(mode="json"),
         "training": study.training.model_dump(mode="json"),
-        "seeds": list(study.seeds),
         "vary": sorted(study.vary),
     }
     twins: dict[str, dict[str, int] | None] = {"cohort": None}
     if study.analysis.surrogate:
         twins["surrogate"] = {"seed": study.analysis.surrogate_seed}
-    title = _title(study, hook, sae)
-    return {
-        role: build.add(
-            "cohort",
-            title if surrogate is None else f"{title} surrogate",
-            {**settings, "surrogate": surrogate},
-            {"activations": activations},
-            work=_cohort_work(study, sae, study.subject.hooks()[hook]),
-            steps=cohort_steps(study),
+    d_in = study.subject.hooks()[entry.hook]
+    parts = _parts(build.placement, entry, title, d_in)
+    jobs = {}
+    for role, surrogate in twins.items():
+        twin = f" surrogate {surrogate['seed']}" if surrogate and name_surrogate else " surrogate"
+        for number, seeds in enumerate(parts):
+            part = f" {seeds_title(seeds)}" if len(parts) > 1 else ""
+            jobs[f"{role}.{number}" if number else role] = build.add(
+                "cohort",
+                f"{title}{twin if surrogate else ''}{part}",
+                {**settings, "seeds": list(seeds), "surrogate": surrogate},
+                {"activations": activations},
+                work=_cohort_work(study, sae, d_in, len(seeds)),
+                steps=cohort_steps(study),
+                memory=_cohort_memory(study, sae, d_in, len(seeds)),
+                disk=sizes.cohort_disk(sae, d_in, len(seeds)),
+            )
+    return jobs
+
+
+def _cohort_memory(study: Study, sae: Sae, d_in: int, seeds: int) -> int:
+    batch = study.training.batch_size
+    return sizes.cohort_memory(sae, d_in, seeds, batch, sample_count(study))
+
+
+def _parts(placement: Placement, entry: Entry, title: str, d_in: int) -> list[tuple[int, ...]]:
+    """Return the seeds of each part of a cohort: one part where memory allows it, else parts of even size."""
+    study, sae = entry.point.study, entry.sae
+    budget = placement.memory_bytes // placement.slots
+    batch, samples = study.training.batch_size, sample_count(study)
+    if sizes.cohort_memory(sae, d_in, 0, batch, samples) > budget:
+        return [study.seeds]  # no setting of the SAE would help; whoever runs the plan refuses it
+    width = sizes.cohort_width(sae, d_in, batch, samples, budget)
+    where = f"{study.name}: saes.{entry.number}"
+    have = f"a worker of profile {placement.profile} has {budget >> 20} MB"
+    wanted = "a smaller d_sae, fewer slots, or a larger memory_share"
+    if width < 1:
+        need = _cohort_memory(study, sae, d_in, 1) >> 20
+        raise InputError(where, f"one seed of {title} needs about {need} MB, {have}", wanted)
+    if width < len(study.seeds) and sae.stability.consistency > 0:
+        need = _cohort_memory(study, sae, d_in, len(study.seeds)) >> 20
+        together = f"the {len(study.seeds)} seeds of {title} train together (stability.consistency)"
+        raise InputError(
+            where, f"{together} and need about {need} MB, {have}", f"{wanted}, fewer seeds"
         )
-        for role, surrogate in twins.items()
+    return even_parts(study.seeds, width)
+
+
+def even_parts(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
+    """Split seeds, in order, into the fewest parts of at most `width`; their sizes differ by one at most."""
+    count = -(-len(seeds) // width)
+    bounds = [number * len(seeds) // count for number in range(count + 1)]
+    return [tuple(seeds[low:high]) for low, high in pairwise(bounds)]
+
+
+def _add_analysis(build: _Expansion, cohort: _Cohort) -> Job:
+    study, sae = cohort.entry.point.study, cohort.entry.sae
+    return build.add(
+        "analysis",
+        f"analysis {cohort.analysis_title}",
+        {"hook": cohort.entry.hook, "analysis": study.analysis.model_dump(mode="json")},
+        cohort.sources,
+        work=float(len(study.seeds) ** 2 * sae.d_sae**2),
+        memory=sizes.analysis_memory(sae, sample_count(study)),
+        disk=sizes.SMALL_DISK,
+    )
+
+
+def _add_report(build: _Expansion, study: Study, analyses: list[tuple[Job, _Cohort]]) -> Job:
+    """Add the job that gathers everything; its settings say which point each input belongs to."""
+    subjects: dict[str, dict[str, Any]] = {}
+    inputs: dict[str, Job] = {}
+    cohorts = []
+    for job, cohort in analyses:
+        subject, values = cohort.sources["subject"], cohort.entry.values
+        if subject.key not in subjects:
+            role = f"subject.{len(subjects)}" if subjects else "subject"
+            own = {path: value for path, value in values.items() if _of_subject(path)}
+            subjects[subject.key] = {"role": role, "title": subject.name, "point": own}
+            inputs[role] = subject
+        cohorts.append(
+            {
+                "role": job.name,
+                "title": cohort.analysis_title,
+                "point": values,
+                "subject": subjects[subject.key]["role"],
+            }
+        )
+        inputs[job.name] = job
+    config = {
+        "name": study.name,
+        "description": study.description,
+        "study": study.model_dump(mode="json"),
+        "profile": build.placement.profile,
+        "subjects": list(subjects.values()),
+        "cohorts": cohorts,
+        "failed": {},
     }
+    first = analyses[0][1].sources["subject"]
+    memory = sizes.reading_memory(0, 0)
+    return build.add(
+        "report",
+        "report",
+        config,
+        inputs,
+        policy=first.policy,
+        memory=memory,
+        disk=sizes.SMALL_DISK,
+    )
 
 
-def _add_analysis(build: _Expansion, hook: str, sae: Sae, sources: dict[str, Job]) -> Job:
-    study = build.study
-    config = {"hook": hook, "analysis": study.analysis.model_dump(mode="json")}
-    work = float(len(study.seeds) ** 2 * sae.d_sae**2)
-    return build.add("analysis", f"analysis {_title(study, hook, sae)}", config, sources, work=work)
-
-
-def _title(study: Study, hook: str, sae: Sae) -> str:
-    return sae_title(sae) if len(study.hooks) == 1 else f"{sae_title(sae)} {hook}"
+def _of_subject(path: str) -> bool:
+    return path.split(".")[0] == "subject"
 
 
 SMALL_STEP = 1 << 26
@@ -205,8 +358,8 @@ def _subject_work(study: Study) -> float:
     return float(subject.training.steps * subject.training.batch_size * weights)
 
 
-def _cohort_work(study: Study, sae: Sae, d_in: int) -> float:
-    return float(study.training.epochs * sample_count(study) * len(study.seeds) * sae.d_sae * d_in)
+def _cohort_work(study: Study, sae: Sae, d_in: int, seeds: int) -> float:
+    return float(study.training.epochs * sample_count(study) * seeds * sae.d_sae * d_in)
 
 
 def sample_count(study: Study) -> int:

@@ -87,7 +87,7 @@ def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> 
     if kind == "refused":
         return str(context["what"]), str(context["want"])
     if kind == "extra_forbidden":
-        return "unknown key", _suggest(
+        return "unknown key", suggest(
             path.rsplit(".", 1)[-1], sorted(owner.model_fields) if owner else []
         )
     if kind == "missing":
@@ -117,6 +117,7 @@ def _show(value: object) -> str:
     return text if len(text) <= 60 else text[:57] + "..."
 
 
-def _suggest(key: str, known: Sequence[str]) -> str:
+def suggest(key: str, known: Sequence[str]) -> str:
+    """Return `did you mean 'x'?` for the known key most like the one given, or all of them."""
     close = difflib.get_close_matches(key, known, n=1)
     return f"did you mean {close[0]!r}?" if close else "one of " + ", ".join(known)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -16,6 +19,15 @@ from engine.study.model import Config, refuse
 from engine.study.recipe import SaeTraining
 from engine.study.refusal import explain
 from engine.study.sae import Sae
+from engine.study.search import (
+    Place,
+    Search,
+    Values,
+    assign,
+    compact,
+    find_places,
+    point_at,
+)
 from engine.study.subject import Fraction, Seed, Subject
 
 PRESETS = Path(__file__).parent / "presets"
@@ -60,6 +72,8 @@ class Study(Config):
     """Optimisation of the SAEs."""
     analysis: Analysis = Analysis()
     """Metrics and nulls."""
+    search: Search | None = None
+    """Values for any keys above; each combination is a point, with cohorts of its own in one report."""
 
     @model_validator(mode="after")
     def _consistent(self) -> Study:
@@ -82,6 +96,65 @@ class Study(Config):
                     "one of " + ", ".join(sorted(known)),
                 )
         return self
+
+    def points(self, where: str = "study") -> tuple[Point, ...]:
+        """Return the studies that the search asks for, or this one alone; `where` names it in errors.
+
+        Raises:
+            InputError: a searched key names nothing, or a field refuses a searched value.
+        """
+        if self.search is None:
+            return (Point({}, self),)
+        every = self.model_dump(mode="json", exclude={"search"})
+        # Only what was written: another architecture has other fields, and defaults of its own.
+        written = self.model_dump(mode="json", exclude={"search"}, exclude_unset=True)
+        places = find_places(self.search, every, where)
+        found = []
+        for values in self.search.points():
+            data = copy.deepcopy(written)
+            for path, value in values.items():
+                for place in places[path]:
+                    assign(data, every, place, value)
+            found.append(Point(values, _check_point(data, values, places, where)))
+        return tuple(found)
+
+
+@dataclass(frozen=True)
+class Point:
+    """One combination of the searched values."""
+
+    values: Values
+    """Key path → value; empty without a search."""
+    study: Study
+    """The study with these values in place, and no search."""
+
+
+def _check_point(
+    data: dict[str, Any], values: Values, places: Mapping[str, list[Place]], where: str
+) -> Study:
+    """Check the plain data of a point; an error names the searched key that it comes from."""
+    try:
+        return Study.model_validate_json(json.dumps(data, allow_nan=False))
+    except ValidationError as error:
+        said = explain(error, Study, "")
+        at = said.where.removeprefix(": ")
+        path = _cause(at, places)
+        with_others = f" (point {point_at(values)})" if len(values) > 1 else ""
+        raise InputError(
+            f"{where}: search.over.{path}",
+            f"{compact(values[path])} is refused{with_others}: {at}: {said.what}",
+            said.want,
+        ) from None
+
+
+def _cause(at: str, places: Mapping[str, list[Place]]) -> str:
+    """Return the searched key that lies nearest to where an error is."""
+
+    def common(path: str) -> int:
+        pairs = [zip(map(str, place), at.split("."), strict=False) for place in places[path]]
+        return max(sum(1 for _ in takewhile(lambda p: p[0] == p[1], pair)) for pair in pairs)
+
+    return max(places, key=common)
 
 
 def read_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
@@ -106,7 +179,7 @@ def check_study(data: object, where: str) -> Study:
     if data is None:
         raise InputError(where, "is empty", "a study: name, subject, hooks, saes, seeds")
     try:
-        return Study.model_validate_json(json.dumps(data, allow_nan=False))
+        study = Study.model_validate_json(json.dumps(data, allow_nan=False))
     except (TypeError, ValueError) as error:
         if isinstance(error, ValidationError):
             raise explain(error, Study, where) from None
@@ -115,6 +188,8 @@ def check_study(data: object, where: str) -> Study:
             f"a value is not finite or not plain YAML ({error})",
             "text, finite numbers, lists",
         ) from None
+    study.points(where)
+    return study
 
 
 def find_study(name_or_path: str) -> Path:
@@ -183,7 +258,9 @@ def parse_yaml(text: str, where: str) -> Any:
 
 def write_yaml(study: Study) -> str:
     """Return a study as YAML that `read_study` reads back to an equal study."""
-    return yaml.dump(study.model_dump(mode="json"), Dumper=_Dumper, sort_keys=False)
+    # Of a search only what was set, because a searched architecture has defaults of its own.
+    data = study.model_dump(mode="json", exclude_unset=study.search is not None)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 
 def read_yaml(path: Path) -> Any:

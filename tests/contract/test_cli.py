@@ -79,7 +79,8 @@ def test_profiles_say_what_fits(capsys: Capture) -> None:
 
 def test_plan_shows_jobs_and_forecast(capsys: Capture) -> None:
     plan = answer(capsys, "plan", "topk-vs-relu", "--json")
-    assert set(plan) == {"study", "profile", "device", "jobs", "forecast"}
+    assert set(plan) == {"study", "profile", "device", "saes", "points", "jobs", "forecast"}
+    assert (plan["saes"], plan["points"]) == (10, [{"point": {}, "saes": 10}])
     assert set(plan["jobs"][0]) == {
         "name",
         "kind",
@@ -92,6 +93,20 @@ def test_plan_shows_jobs_and_forecast(capsys: Capture) -> None:
     assert set(plan["forecast"]) == {"seconds", "memory_bytes", "disk_bytes", "basis"}
     assert len(plan["jobs"]) == 9
     assert not Path("runs").exists(), "planning writes nothing"
+
+
+def test_plan_shows_the_points_of_a_search(capsys: Capture) -> None:
+    plan = answer(capsys, "plan", "roadmap-matrix", "--json")
+    assert plan["saes"] == 45
+    widths = [64, 128, 256, 512, 1024]
+    assert plan["points"] == [{"point": {"saes.*.d_sae": width}, "saes": 9} for width in widths]
+    assert cli.main(["plan", "roadmap-matrix"]) == 0
+    text = capsys.readouterr().out
+    assert "5 points, 45 SAEs" in text
+    assert "saes.*.d_sae" in text
+    assert len(text.splitlines()) < 24, "it fits a small screen"
+    rows = answer(capsys, "studies", "--json")["studies"]
+    assert next(row for row in rows if row["name"] == "roadmap-matrix")["saes"] == 45
 
 
 def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
@@ -111,6 +126,11 @@ ERRORS = {
         ["plan", "topk-vs-relu", "--set", "saes.0.k=4096"],
         2,
         "saes.0.k: 4096 is above d_sae 1024",
+    ),
+    "searched typo": (
+        ["plan", "width-sweep", "--set", "search.over={saes.*.d_say: [8]}"],
+        2,
+        "width-sweep.yaml: search.over.saes.*.d_say: names nothing: saes.0 has no 'd_say': did you mean",
     ),
     "not prime": (
         ["run", "topk-vs-relu", "--set", "subject.modulus=100"],

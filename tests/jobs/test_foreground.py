@@ -44,18 +44,23 @@ class FakeHandle:
 
 
 class FakeLauncher:
-    """Starts fake workers; `codes` and `results` say how the job of a kind ends."""
+    """Starts fake workers; `codes` and `results` say how a job ends, by kind or by name; of a list of codes
+    each start takes the next."""
 
     def __init__(
-        self, codes: dict[str, int] | None = None, results: dict[str, dict[str, Any]] | None = None
+        self,
+        codes: dict[str, int | list[int]] | None = None,
+        results: dict[str, dict[str, Any]] | None = None,
     ):
         self.codes, self.results = codes or {}, results or {}
         self.handles: list[FakeHandle] = []
         self.at_once = 0
 
     def start(self, run: RunDirectory) -> FakeHandle:
-        kind = run.read_job()["kind"]
-        handle = FakeHandle(run, 3, self.codes.get(kind, 0), self.results.get(kind, {}))
+        job = run.read_job()
+        code = self.codes.get(job["name"], self.codes.get(job["kind"], 0))
+        result = self.results.get(job["name"], self.results.get(job["kind"], {}))
+        handle = FakeHandle(run, 3, code.pop(0) if isinstance(code, list) else code, result)
         self.handles.append(handle)
         self.at_once = max(self.at_once, sum(not handle.ended for handle in self.handles))
         return handle
@@ -169,3 +174,109 @@ def test_a_stop_asks_workers_to_save_and_the_next_call_goes_on(execute: Run) -> 
     outcome, events = execute(FakeLauncher())
     assert not outcome.failed
     assert "subject" in happened(events, "cached")
+
+
+def told(events: list[Event]) -> list[tuple[str, str]]:
+    return [(event.what, event.job.name) for event in events if event.what != "running"]
+
+
+def test_a_failed_cohort_is_tried_once_more(execute: Run) -> None:
+    outcome, events = execute(FakeLauncher({"topk 12 k2": [1, 0]}))
+    assert outcome.exit_code == 0
+    assert not outcome.failed
+    note = next(event for event in events if event.what == "note")
+    assert note.job.name == "topk 12 k2"
+    assert note.message.startswith("failed (its worker left with exit code 1")
+    assert note.message.endswith("; trying once more")
+    own = [what for what, name in told(events) if name == "topk 12 k2"]
+    assert own == ["started", "note", "started", "done"]
+
+
+def test_a_second_failure_is_final(execute: Run) -> None:
+    codes: dict[str, int | list[int]] = {"topk 12 k2": [-9, 1, 0]}
+    outcome, events = execute(FakeLauncher(codes))
+    assert codes["topk 12 k2"] == [0], "it was not started a third time"
+    assert list(outcome.failed) == ["topk 12 k2"]
+    assert happened(events, "failed") == ["cohort"]
+
+
+@pytest.mark.parametrize(("code", "ends"), [(2, 2), (3, 3), (130, 1)])
+def test_what_would_fail_again_is_not_tried_again(execute: Run, code: int, ends: int) -> None:
+    outcome, events = execute(FakeLauncher({"cohort": code}))
+    assert happened(events, "note") == []
+    assert outcome.exit_code == ends
+
+
+@pytest.mark.parametrize("kind", ["subject", "activations", "analysis", "report"])
+def test_only_cohorts_are_tried_again(execute: Run, kind: str) -> None:
+    _, events = execute(FakeLauncher({kind: 1}))
+    assert happened(events, "note") == []
+    assert happened(events, "failed") == [kind]
+
+
+@pytest.fixture
+def sweep(study_data: dict[str, Any]) -> Plan:
+    """Two subjects by two widths, without surrogates."""
+    study_data["subject"] = {"kind": "modular", "modulus": 7}
+    study_data["hooks"] = ["blocks.0.hook_resid_post"]
+    study_data["analysis"] = {"surrogate": False}
+    over = {"subject.transformer.layers": [1, 2], "saes.0.d_sae": [12, 24]}
+    study_data["search"] = {"kind": "grid", "over": over}
+    return make_plan(check_study(study_data, "x"), place(read_profile("cpu"), MACHINE))
+
+
+def run_sweep(plan: Plan, runs: Path, launcher: FakeLauncher) -> tuple[Any, list[Event]]:
+    events: list[Event] = []
+    return Foreground(plan, runs, launcher, events.append).execute(never), events
+
+
+def test_the_report_is_made_without_the_cohorts_that_failed(sweep: Plan, tmp_path: Path) -> None:
+    outcome, events = run_sweep(sweep, tmp_path, FakeLauncher({"topk 24 k2 layers 1": 1}))
+    assert outcome.exit_code == 1
+    assert list(outcome.failed) == ["topk 24 k2 layers 1"]
+    assert happened(events, "skipped") == ["analysis"]
+    assert outcome.report is not None
+    (failed,) = outcome.report.config["failed"].items()
+    assert failed[0] == "topk 24 k2 layers 1"
+    assert failed[1].startswith("its worker left with exit code 1")
+    assert [c["title"] for c in outcome.report.config["cohorts"]] == [
+        "topk 12 k2 layers 1",
+        "topk 12 k2 layers 2",
+        "topk 24 k2 layers 2",
+    ]
+    assert is_cached(tmp_path, outcome.report)
+    assert not is_cached(tmp_path, sweep.report), "the full report is still to be made"
+    outcome, _ = run_sweep(sweep, tmp_path, FakeLauncher())
+    assert outcome.report == sweep.report
+    assert outcome.exit_code == 0
+
+
+def test_a_subject_that_fails_its_gate_loses_only_its_own_points(
+    sweep: Plan, tmp_path: Path
+) -> None:
+    gate = {"name": "G1", "title": "grokked", "passed": False, "reason": "never"}
+    refused = {"subject layers 1": {"gates": {"passed": False, "gates": [gate]}}}
+    outcome, _ = run_sweep(sweep, tmp_path, FakeLauncher(results=refused))
+    assert outcome.exit_code == 1
+    assert outcome.report is not None
+    assert [one["title"] for one in outcome.report.config["subjects"]] == ["subject layers 2"]
+    assert [c["point"] for c in outcome.report.config["cohorts"]] == [
+        {"subject.transformer.layers": 2, "saes.0.d_sae": 12},
+        {"subject.transformer.layers": 2, "saes.0.d_sae": 24},
+    ]
+    why = outcome.report.config["failed"]
+    assert set(why) == {"topk 12 k2 layers 1", "topk 24 k2 layers 1"}
+    assert all(text.startswith("subject layers 1: gate failed: G1") for text in why.values())
+
+
+def test_nothing_left_is_no_report(sweep: Plan, tmp_path: Path) -> None:
+    outcome, events = run_sweep(sweep, tmp_path, FakeLauncher({"cohort": 1}))
+    assert outcome.report is None
+    assert happened(events, "skipped") == [*["analysis"] * 4, "report"]
+
+
+def test_the_partial_report_waits_for_all_that_can_still_come(sweep: Plan, tmp_path: Path) -> None:
+    _, events = run_sweep(sweep, tmp_path, FakeLauncher({"topk 12 k2 layers 1": 1}))
+    names = [name for what, name in told(events) if what == "done"]
+    assert names[-1] == "report"
+    assert sum(name.startswith("analysis") for name in names) == 3

@@ -395,6 +395,28 @@ def planted() -> Record:
 
 
 @pytest.fixture
+def sweep(summary: Record) -> Record:
+    """Three architectures by five widths by two rates: thirty cohorts of three seeds."""
+    found = copy.deepcopy(summary)
+    found["cohorts"] = []
+    verdicts = ("chance", "weak", "moderate", "strong", "undetermined")
+    for number, width in enumerate((64, 128, 256, 512, 1024)):
+        for rate in (0.001, 0.01):
+            for family in ("topk {} k16", "relu {} l1 0.001", "batch_topk {} k16"):
+                title = f"{family.format(width)} lr {rate:g}"
+                one = cohort(title, 0.5, 0.1 * number + rate, verdicts[number], [1, 2, 3])
+                point = {"saes.*.d_sae": width, "training.lr": rate}
+                found["cohorts"].append({**one, "point": point})
+    over = {"saes.*.d_sae": [64, 128, 256, 512, 1024], "training.lr": [0.001, 0.01]}
+    found["provenance"]["settings"]["search"] = {"kind": "grid", "over": over}
+    found["warnings"] = [
+        f"{one['title']}: explained variance is 0.{n}, below .7"
+        for n, one in enumerate(found["cohorts"])
+    ]
+    return found
+
+
+@pytest.fixture
 def make_cohort() -> Callable[..., Record]:
     """Return the maker of cohorts, for studies of other sizes."""
     return cohort

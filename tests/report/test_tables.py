@@ -8,7 +8,8 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console, RenderableType
 
-from engine.report.tables import jobs_table, summary_tables
+from engine.report.plan_tables import jobs_table
+from engine.report.tables import summary_tables
 
 Record = dict[str, Any]
 JOBS = [

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.errors import InputError
 from engine.study import fingerprint
 from engine.study.forecast import forecast
 from engine.study.machine import Machine
+from engine.study.partial import partial_report
 from engine.study.plan import Plan, cohort_steps, make_plan, training_count
 from engine.study.profile import Placement, place, read_profile
-from engine.study.spec import read_study
+from engine.study.spec import check_study, presets, read_study
+from engine.study.titles import count_saes
 
 MACHINE = Machine(2, 8 << 30, "Linux", {"cpu": "x"}, {"cuda": "", "mps": ""})
 
@@ -134,3 +138,218 @@ def test_the_forecast_counts_what_is_left(placement: Placement, tmp_path: Path) 
     # Five float32 SAEs of 2 · 128 · 1,024 weights and biases, once stacked and once each.
     weights = 5 * 2 * (2 * 128 * 1024 + 1024 + 128) * 4
     assert full.disk_bytes > 4 * weights
+
+
+def plan_for(placement: Placement, data: dict[str, Any], **over: list[Any]) -> Plan:
+    search = {"search": {"kind": "grid", "over": over}} if over else {}
+    return make_plan(check_study({**data, **search}, "x"), placement)
+
+
+def names(plan: Plan, kind: str) -> list[str]:
+    return [job.name for job in plan.jobs if job.kind == kind]
+
+
+def test_points_share_what_they_have_in_common(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    study_data["analysis"] = {"surrogate": False}
+    plan = plan_for(placement, study_data, **{"saes.0.d_sae": [12, 24], "training.lr": [0.1, 0.2]})
+    assert [job.kind for job in plan.jobs] == (
+        ["subject", "activations", *["cohort"] * 4, *["analysis"] * 4, "report"]
+    )
+    assert names(plan, "cohort") == [
+        "topk 12 k2 lr 0.1",
+        "topk 12 k2 lr 0.2",
+        "topk 24 k2 lr 0.1",
+        "topk 24 k2 lr 0.2",
+    ]
+    told = plan.report.config["cohorts"]
+    assert [cohort["point"] for cohort in told] == [point.values for point in plan.points]
+    assert [cohort["title"] for cohort in told] == names(plan, "cohort")
+    assert set(plan.report.inputs) == {"subject", *(cohort["role"] for cohort in told)}
+
+
+def test_a_searched_subject_has_cohorts_of_its_own(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    study_data["analysis"] = {"surrogate": False}
+    plan = plan_for(placement, study_data, **{"subject.noise": [0.0, 0.5]})
+    assert names(plan, "subject") == ["subject noise 0", "subject noise 0.5"]
+    assert names(plan, "activations") == [
+        "activations planted noise 0",
+        "activations planted noise 0.5",
+    ]
+    assert names(plan, "cohort") == ["topk 12 k2 noise 0", "topk 12 k2 noise 0.5"]
+    assert plan.report.config["subjects"] == [
+        {"role": "subject", "title": "subject noise 0", "point": {"subject.noise": 0.0}},
+        {"role": "subject.1", "title": "subject noise 0.5", "point": {"subject.noise": 0.5}},
+    ]
+    made = {job.directory: job for job in plan.jobs}
+    for job in plan.jobs:
+        if job.kind == "analysis":  # each reads its own subject
+            subject, cohort = made[job.inputs["subject"]], made[job.inputs["cohort"]]
+            assert subject.name.removeprefix("subject") == cohort.name.removeprefix("topk 12 k2")
+
+
+def test_how_it_is_measured_changes_the_analysis_alone(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    plan = plan_for(placement, study_data, **{"analysis.sign": ["signed", "abs"]})
+    assert names(plan, "cohort") == ["topk 12 k2", "topk 12 k2 surrogate"]
+    assert names(plan, "analysis") == [
+        "analysis topk 12 k2 sign signed",
+        "analysis topk 12 k2 sign abs",
+    ]
+
+
+TITLES = {
+    "entries that differ in one field": (
+        [{"dead": {"method": "ghost"}}, {}],
+        {},
+        ["topk 12 k2 dead.method ghost", "topk 12 k2 dead.method auxk"],
+    ),
+    "entries that differ and a searched rate": (
+        [{"stability": {"consistency": 0.1}}, {}],
+        {"training.lr": [0.1]},
+        [
+            "topk 12 k2 lr 0.1 stability.consistency 0.1",
+            "topk 12 k2 lr 0.1 stability.consistency 0",
+        ],
+    ),
+    "what the title shows is not said again": ([{}], {"saes.*.k": [1, 3]}, ["topk 12 k1", "topk 12 k3"]),
+    "of the subject the whole path where the SAEs have such a key": (
+        [{}],
+        {"subject.l0": [1, 2]},
+        ["topk 12 k2 subject.l0 1", "topk 12 k2 subject.l0 2"],
+    ),
+    "a value of another entry is none of its own": (
+        [{}, {"d_sae": 24}],
+        {"saes.1.dead.after_tokens": [5, 6]},
+        ["topk 12 k2", "topk 24 k2 dead.after_tokens 5", "topk 24 k2 dead.after_tokens 6"],
+    ),
+    "seeds": ([{}], {"seeds": [[1, 2], [7, 9]]}, ["topk 12 k2 seeds 1,2", "topk 12 k2 seeds 7,9"]),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", sorted(TITLES))
+def test_titles_say_what_tells_cohorts_apart(
+    placement: Placement, study_data: dict[str, Any], case: str
+) -> None:
+    entries, over, titles = TITLES[case]
+    study_data["saes"] = [{**study_data["saes"][0], **entry} for entry in entries]
+    study_data["analysis"] = {"surrogate": False}
+    plan = plan_for(placement, study_data, **over)
+    assert names(plan, "cohort") == titles
+    assert [cohort["title"] for cohort in plan.report.config["cohorts"]] == titles
+
+
+@pytest.mark.parametrize(
+    "over",
+    [
+        {"analysis.surrogate_seed": [0, 1]},
+        {"vary": [["init"], ["order"]], "training.lr": [0.1, 0.2]},
+        {"subject.noise": [0.0, 0.1], "analysis.draws": [20, 30]},
+    ],
+)
+def test_names_of_jobs_are_unique(
+    placement: Placement, study_data: dict[str, Any], over: dict[str, list[Any]]
+) -> None:
+    found = [job.name for job in plan_for(placement, study_data, **over).jobs]
+    assert len(set(found)) == len(found)
+
+
+def test_every_preset_can_be_planned(placement: Placement) -> None:
+    wanted = {"roadmap-matrix": 45, "width-sweep": 30, "sparsity-sweep": 30, "layer-sweep": 20}
+    for name in presets():
+        study = read_study(name)
+        plan = make_plan(study, placement)
+        assert len({job.name for job in plan.jobs}) == len(plan.jobs)
+        assert count_saes(study) == wanted.get(name, count_saes(study))
+
+
+def test_a_partial_report_is_another_job(placement: Placement, study_data: dict[str, Any]) -> None:
+    plan = plan_for(placement, study_data, **{"subject.noise": [0.0, 0.5]})
+    first, second = (cohort["role"] for cohort in plan.report.config["cohorts"])
+    rest = partial_report(plan, {first: "diverged"})
+    assert rest is not None
+    assert rest.key != plan.report.key
+    assert rest.config["failed"] == {"topk 12 k2 noise 0": "diverged"}
+    assert set(rest.inputs) == {"subject.1", second}
+    assert [one["role"] for one in rest.config["subjects"]] == ["subject.1"]
+    assert partial_report(plan, {first: "x", second: "y"}) is None
+    other = partial_report(plan, {first: "another reason"})
+    assert other is not None
+    assert other.key != rest.key
+
+
+# One SAE of 12 latents on 8 inputs has 2 · 8 · 12 + 12 + 8 = 212 weights: 16 · 212 bytes with gradient and
+# moments, and a batch of 50 inputs 8 · 50 · 12; the 400 activations are 8 · 400 · 8.
+FIXED, EACH = (450 << 20) + 8 * 400 * 8, 16 * 212 + 8 * 50 * 12
+
+
+def with_memory(placement: Placement, per_worker: int) -> Placement:
+    return Placement(**{**placement.__dict__, "memory_bytes": per_worker * placement.slots})
+
+
+@pytest.mark.parametrize(
+    ("fits", "parts"),
+    [
+        (7, ["seeds 1-7"]),
+        (6, ["seeds 1-3", "seeds 4-7"]),
+        (3, ["seeds 1-2", "seeds 3-4", "seeds 5-7"]),
+        (1, [f"seed {n}" for n in range(1, 8)]),
+    ],
+)
+def test_seeds_that_do_not_fit_are_trained_in_parts(
+    placement: Placement, study_data: dict[str, Any], fits: int, parts: list[str]
+) -> None:
+    study_data["seeds"] = [1, 2, 3, 4, 5, 6, 7]
+    plan = plan_for(with_memory(placement, FIXED + fits * EACH), study_data)
+    if len(parts) == 1:
+        parts, roles = [""], [""]
+    else:
+        parts = [f" {part}" for part in parts]
+        roles = ["", *(f".{number}" for number in range(1, len(parts)))]
+    assert names(plan, "cohort") == [
+        *(f"topk 12 k2{part}" for part in parts),
+        *(f"topk 12 k2 surrogate{part}" for part in parts),
+    ]
+    analysis = next(job for job in plan.jobs if job.kind == "analysis")
+    cohorts = [f"{twin}{role}" for twin in ("cohort", "surrogate") for role in roles]
+    assert list(analysis.inputs) == ["subject", "activations", *cohorts]
+    trained = [job.config["seeds"] for job in plan.jobs if job.config.get("surrogate", 1) is None]
+    assert [seed for seeds in trained for seed in seeds] == study_data["seeds"]
+    assert all(job.memory_bytes <= FIXED + fits * EACH for job in plan.jobs if job.kind == "cohort")
+
+
+def test_what_cannot_be_split_or_does_not_fit_at_all_is_refused(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    with pytest.raises(InputError, match=r"^tiny: saes\.0: one seed of topk 12 k2 needs about"):
+        plan_for(with_memory(placement, FIXED + EACH - 1), study_data)
+    study_data["saes"][0]["stability"] = {"consistency": 0.1}
+    plan_for(with_memory(placement, FIXED + 3 * EACH), study_data)
+    with pytest.raises(InputError, match=r"the 3 seeds of topk 12 k2 train together"):
+        plan_for(with_memory(placement, FIXED + 3 * EACH - 1), study_data)
+
+
+def test_a_machine_without_room_for_a_worker_is_left_to_the_runner(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    plan = plan_for(with_memory(placement, 1 << 20), study_data)
+    assert names(plan, "cohort") == ["topk 12 k2", "topk 12 k2 surrogate"]
+
+
+def test_each_job_is_forecast_by_its_own_size(
+    placement: Placement, study_data: dict[str, Any], tmp_path: Path
+) -> None:
+    study_data["analysis"] = {"surrogate": False}
+    plan = plan_for(placement, study_data, **{"saes.0.d_sae": [12, 24]})
+    small, large = (job for job in plan.jobs if job.kind == "cohort")
+    assert small.memory_bytes == FIXED + 3 * EACH
+    # 2 · 8 · 24 + 24 + 8 = 416 weights.
+    assert large.memory_bytes == FIXED + 3 * (16 * 416 + 8 * 50 * 24)
+    assert large.disk_bytes - small.disk_bytes == 2 * 4 * 3 * (416 - 212)
+    # Both run side by side; all else is done.
+    done = [job.key for job in plan.jobs if job.kind != "cohort"]
+    assert forecast(plan, done, tmp_path).memory_bytes == small.memory_bytes + large.memory_bytes
