@@ -23,7 +23,7 @@ from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
 from engine.jobs.foreground import Event
 from engine.report.plan_tables import jobs_table
 from engine.report.sweeps import closing_lines
-from engine.report.tables import summary_tables
+from engine.report.tables import bench_lines, summary_tables
 from engine.study.spec import Study
 from engine.study.titles import count_saes
 
@@ -56,6 +56,9 @@ Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
 RUNS = Path("runs")
 SHOW_CURSOR = b"\x1b[?25h"
 out = Console(highlight=False)
+
+bench = typer.Typer(help="Measure how fast this machine trains.", no_args_is_help=True)
+app.add_typer(bench, name="bench")
 
 
 @app.command()
@@ -207,6 +210,38 @@ def doctor_command(runs: Runs = RUNS, as_json: AsJson = False) -> int:
             if finding.remedy:
                 out.print(f"{'':17} → {finding.remedy}", markup=False)
     return 3 if unfit else 0
+
+
+@bench.command(name="sae")
+def bench_sae(
+    workload: Annotated[
+        str, typer.Option("--workload", metavar="NAME", help="What is trained.")
+    ] = "topk-1024",
+    steps: Annotated[
+        int | None, typer.Option("--steps", min=1, metavar="N", help="Steps that are timed.")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=1, metavar="S", help="SAEs of the cohort.")
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, metavar="T", help="Threads of the process.")
+    ] = None,
+    activations: Annotated[
+        Path | None,
+        typer.Option("--activations", metavar="FILE", help="Train on these instead of noise."),
+    ] = None,
+    profile: Profile = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Train the SAEs of a named workload against the clock; show cost, quality and what bounds the cost."""
+    found = client.bench_sae(
+        workload, profile, steps=steps, seeds=seeds, threads=threads, activations=activations
+    )
+    if as_json:
+        _print_json(found)
+    else:
+        out.print("\n".join(bench_lines(found)), markup=False, soft_wrap=True)
+    return 0
 
 
 @app.command()

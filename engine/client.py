@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
 import re
 import shutil
@@ -16,13 +17,14 @@ from engine.disk.atomic import publish_directory, read_json, write_bytes
 from engine.disk.curves import Row, read_last_row
 from engine.errors import CorruptArtifact, EnvironmentUnfit, InputError, JobFailed
 from engine.jobs.foreground import Event, Foreground, Outcome, is_cached, run_directory
-from engine.jobs.launch import Launcher, local_launcher
+from engine.jobs.launch import Launcher, local_launcher, run_module
 from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
-from engine.study.profile import fitting, place, profiles, read_profile
+from engine.study.profile import fitting, place, profiles, read_profile, worker_environment
 from engine.study.spec import NAME, presets, read_study, write_yaml
 from engine.study.titles import count_saes
+from engine.study.workload import find_workload
 
 RUNS_MODE = 0o700
 
@@ -187,6 +189,50 @@ def read_summary(runs: Path, study: str) -> dict[str, Any]:
 def newest_row(job: Job, runs: Path) -> Row | None:
     """Return the newest row of a job's curves, None before the first."""
     return read_last_row(run_directory(runs, job).curves_file)
+
+
+def bench_sae(
+    workload: str,
+    profile: str = "auto",
+    *,
+    steps: int | None = None,
+    seeds: int | None = None,
+    threads: int | None = None,
+    activations: Path | None = None,
+) -> dict[str, Any]:
+    """Measure in a process of its own how fast the SAEs of a workload train (`engine.bench`).
+
+    None stands for the workload's own number; threads are then those of one worker of the profile.
+
+    Raises:
+        InputError: the workload, the profile or the activations are wrong.
+        EnvironmentUnfit: this machine does not fit the profile, or has fewer cores than threads asked for.
+        JobFailed: the measurement ended without a result.
+    """
+    find_workload(workload)
+    machine = detect()
+    placement = place(read_profile(profile), machine)
+    threads = threads or placement.threads
+    if threads > placement.cores:
+        raise EnvironmentUnfit(f"--threads {threads}: this machine has {placement.cores} cores")
+    given = {"steps": steps, "seeds": seeds, "activations": activations}
+    arguments = ["--workload", workload, "--device", placement.device, "--threads", str(threads)]
+    arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
+    arguments += ["--deterministic"] if placement.deterministic else []
+    settings = worker_environment(placement, threads, machine.system)
+    return _measurement(run_module("engine.bench", arguments, settings))
+
+
+def _measurement(printed: str) -> dict[str, Any]:
+    """Return what a measurement printed last, or raise what it says went wrong."""
+    said = printed.splitlines()[-1:]
+    if not said:
+        raise JobFailed("the measurement ended without a result; what it said is above")
+    result: dict[str, Any] = json.loads(said[0])
+    if "error" in result:
+        wrong_input = result["exit_code"] == InputError.exit_code
+        raise InputError(result["error"], "") if wrong_input else JobFailed(result["error"])
+    return result
 
 
 def list_studies(runs: Path) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -100,6 +100,18 @@ def _environment(settings: Mapping[str, str]) -> dict[str, str]:
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
     return {**os.environ, **settings, "PYTHONPATH": path}
+
+
+def run_module(module: str, arguments: Sequence[str], settings: Mapping[str, str]) -> str:
+    """Run `python -m module` to its end, under settings that libraries read while they are imported.
+
+    Returns what it printed; its errors go where ours go.
+    """
+    command = [sys.executable, "-P", "-m", module, *arguments]
+    done = subprocess.run(
+        command, stdout=subprocess.PIPE, env=_environment(settings), text=True, check=False
+    )
+    return done.stdout
 
 
 class ForkedHandle:

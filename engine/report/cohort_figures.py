@@ -94,7 +94,7 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
     `traced` has the `curves` and the `seeds` that they are of: more than the cohort's where one diverged.
     """
     curves: Sequence[Record] = traced["curves"]
-    seeds: Sequence[int] = traced.get("seeds", cohort["seeds"])
+    seeds: Sequence[int] = traced["seeds"] if "seeds" in traced else cohort["seeds"]
     measures = [m for m in PANELS if any(row.get(m) for row in curves)]
     if not measures:
         return None

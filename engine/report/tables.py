@@ -1,4 +1,4 @@
-"""Tables for the terminal: the result of a study. Legible from 40 columns up."""
+"""Tables for the terminal: the result of a study, a measurement of speed. Legible from 40 columns up."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ from engine.report.wording import (
     kappa_text,
     metric_title,
     percent,
+    plural,
     quantity,
     several_hooks,
     short_null,
@@ -306,3 +307,24 @@ def _gates(gates: Record) -> Text:
         return Text(held, style=PROBLEM)
     titles = ", ".join(f"{gate['name']} {gate['title']}" for gate in every)
     return Text(f"{len(every)} of {len(every)} hold: {titles}")
+
+
+def bench_lines(found: Record) -> list[str]:
+    """Return what `husai-engine bench sae` measured, in lines."""
+    cost, floor = found["milliseconds"], found["floor"]
+    scores = found["explained_variance"]
+    parts = " + ".join(
+        f"{name.replace('_', '-')} {floor[name]:.3f}" for name in floor if name != "total"
+    )
+    return [
+        f"{found['workload']}: {found['architecture']}, {plural(found['seeds'], 'seed')}, "
+        f"{found['d_in']} → {found['d_sae']:,}, batches of {found['batch_size']}, "
+        f"{found['steps']:,} steps, {plural(found['threads'], 'thread')} on {found['device']}",
+        f"data   {found['data']}",
+        f"cost   {cost['median']:.3f} ms per step per SAE, the median block; {cost['minimum']:.3f} the best",
+        f"speed  {found['sae_tokens_per_second']:,.0f} inputs × SAEs per second",
+        f"EV     {fraction(sum(scores) / len(scores), 4)} on held-out inputs, "
+        f"{fraction(min(scores), 4)} the worst seed",
+        f"floor  {floor['total']:.3f} ms = {parts}",
+        f"share  {percent(found['share_of_floor'])} of the floor reached",
+    ]

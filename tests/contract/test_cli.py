@@ -16,7 +16,7 @@ import pytest
 from engine import cli, client
 from engine.study.spec import write_yaml
 
-COMMANDS = {"run", "plan", "report", "studies", "profiles", "doctor", "schema"}
+COMMANDS = {"run", "plan", "report", "studies", "profiles", "doctor", "schema", "bench sae"}
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
     "plan": {"--profile", "--runs", "--set", "--json"},
@@ -24,6 +24,15 @@ OPTIONS = {
     "studies": {"--runs", "--json"},
     "profiles": {"--json"},
     "doctor": {"--runs", "--json"},
+    "bench sae": {
+        "--workload",
+        "--steps",
+        "--seeds",
+        "--threads",
+        "--activations",
+        "--profile",
+        "--json",
+    },
     "schema": set(),
 }
 
@@ -47,15 +56,21 @@ def answer(capsys: Capture, *arguments: str) -> Any:
 def test_the_commands_and_their_options_are_frozen(capsys: Capture) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
-    assert all(f"  {name} " in listed for name in COMMANDS)
+    assert all(f"  {name.split()[0]} " in listed for name in COMMANDS)
+    rooms = {
+        "": cli.app,
+        **{f"{group.name} ": group.typer_instance for group in cli.app.registered_groups},
+    }
     names = {
-        command.name or command.callback.__name__
-        for command in cli.app.registered_commands
+        room + (command.name or command.callback.__name__)
+        for room, app in rooms.items()
+        if app
+        for command in app.registered_commands
         if command.callback
     }
     assert names == COMMANDS
     for name, options in OPTIONS.items():
-        assert cli.main([name, "--help"]) == 0
+        assert cli.main([*name.split(), "--help"]) == 0
         text = capsys.readouterr().out
         assert {word for word in text.replace(",", " ").split() if word.startswith("--")} == {
             *options,
@@ -109,6 +124,34 @@ def test_plan_shows_the_points_of_a_search(capsys: Capture) -> None:
     assert next(row for row in rows if row["name"] == "roadmap-matrix")["saes"] == 45
 
 
+def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
+    """The tiny one: 20 steps of two TopK SAEs, in a process of its own."""
+    found = answer(capsys, "bench", "sae", "--workload", "smoke", "--threads", "1", "--json")
+    assert set(found) == {
+        "workload",
+        "architecture",
+        "device",
+        "threads",
+        "data",
+        "seeds",
+        "batch_size",
+        "d_in",
+        "d_sae",
+        "steps",
+        "milliseconds",
+        "sae_tokens_per_second",
+        "explained_variance",
+        "floor",
+        "share_of_floor",
+    }
+    assert found["workload"] == "smoke"
+    assert (found["seeds"], found["batch_size"], found["d_in"], found["d_sae"]) == (2, 32, 16, 32)
+    assert 0 < found["milliseconds"]["minimum"] <= found["milliseconds"]["median"]
+    assert set(found["floor"]) == {"encoder", "top_k", "optimizer", "total"}
+    assert len(found["explained_variance"]) == 2
+    assert not list(tmp_path.iterdir()), "measuring writes nothing"
+
+
 def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
     schema = answer(capsys, "schema")
     assert "saes" in schema["properties"]
@@ -147,6 +190,18 @@ ERRORS = {
     "odd date": (["plan", "smoke", "--set", "description=2020-13-45"], 2, "not valid YAML"),
     "too little memory": (["run", "smoke", "--profile", "small.yaml"], 3, "memory_share"),
     "runs is a file": (["run", "smoke", "--runs", "file"], 3, "--runs file"),
+    "no workload": (
+        ["bench", "sae", "--workload", "x"],
+        2,
+        "--workload x: no such workload: one of",
+    ),
+    "no steps": (["bench", "sae", "--steps", "0"], 2, "--steps"),
+    "too many threads": (
+        ["bench", "sae", "--threads", "4096"],
+        3,
+        "--threads 4096: this machine has",
+    ),
+    "no activations": (["bench", "sae", "--activations", "none"], 2, "--activations none"),
 }
 
 

@@ -39,6 +39,7 @@ def loaded_by(code: str, tmp_path: Path) -> list[str]:
         ["report", "smoke"],
         ["run", "no-such-study"],
         ["doctor"],
+        ["bench", "sae", "--workload", "no-such-workload"],
         ["--help"],
     ],
     ids=" ".join,
