@@ -24,7 +24,7 @@ from torch import Tensor
 
 from engine.errors import HusaiError, InputError
 from engine.saes.cohort import Cohort
-from engine.saes.kernels import largest
+from engine.saes.selection import largest
 from engine.stages import numerics
 from engine.study.recipe import SaeTraining
 from engine.study.sae import BatchTopK, Matryoshka, Sae, TopK

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from engine.disk.curves import Flag, Value
 from engine.saes.architecture import Pass
 from engine.saes.architectures import make_architecture
 from engine.saes.batches import CHUNK, Batches
-from engine.saes.dead import DeadTracker, auxk_loss, ghost_loss
+from engine.saes.dead import DeadTracker, Revival, auxk_loss, ghost_loss
 from engine.saes.freeze import Freeze
 from engine.saes.objectives import stability_loss
 from engine.saes.quality import Quality, count_fires, measure_quality
@@ -115,8 +116,8 @@ class Cohort:
         x_SBD = self.batches.batch(index)
         done = self.saes.forward(x_SBD, index)
         loss_S = done.error + done.penalty
-        revival_S, weight = self._revival(x_SBD, done)
-        total_S = loss_S + weight * revival_S
+        revival = self._revival(x_SBD, done)
+        total_S = loss_S + revival.weight * revival.loss
         self.freeze.note(total_S.detach(), index)
         # On an accelerator the host would have to wait, and uncoupled seeds cannot harm each other.
         if x_SBD.device.type == "cpu" or self.config.stability.couples():
@@ -127,41 +128,41 @@ class Cohort:
             )
         self.optimizer.zero_grad()
         torch.autograd.backward(total_S.sum())
+        if revival.add_gradients is not None:
+            revival.add_gradients(revival.weight)
         self._descend(index)
         self.dead.update(done.mass, x_SBD.shape[1])
         self._resample(index)
-        self._train_loss_S, self._aux_S = loss_S.detach(), revival_S.detach()
+        self._train_loss_S, self._aux_S = loss_S.detach(), revival.loss.detach()
 
     def _joined(self, index: int) -> bool:
         options = self.config.stability
         wanted = options.consistency > 0 or options.orthogonality > 0
         return wanted and index >= options.start * self.steps
 
-    def _revival(self, x_SBD: Tensor, done: Pass) -> tuple[Tensor, float]:
-        """Return what brings dead latents back [S], and its weight."""
-        dead = self.config.dead
-        none = done.penalty.new_zeros(len(self.seeds)), 0.0
+    def _revival(self, x_SBD: Tensor, done: Pass) -> Revival:
+        """Return what brings dead latents back."""
+        dead, weights = self.config.dead, self.saes.weights
         if not self.dead.possible():
-            return none
+            return Revival(done.penalty.new_zeros(len(self.seeds)))
         if dead.method == "ghost":
             dead_SF = self.dead.dead()
-            return (
-                ghost_loss(x_SBD, done.reconstruction, self.saes.weights, dead_SF, done.error),
-                1.0,
+            return Revival(
+                ghost_loss(x_SBD, done.reconstruction, weights, dead_SF, done.error), 1.0
             )
         if dead.method != "auxk" or not dead.coefficient:
-            return none
-        loss_S = auxk_loss(
+            return Revival(done.penalty.new_zeros(len(self.seeds)))
+        found = auxk_loss(
             x_SBD,
             done.reconstruction,
             done.pre,
-            self.saes.weights,
+            weights,
             self.dead.dead(),
             dead.auxk or max(1, self.batches.width // 2),
             self.saes.sparse,
         )
         # The coefficient is meant for errors in units of the data's variance; the loss is not.
-        return loss_S, dead.coefficient * self.batches.spread
+        return replace(found, weight=dead.coefficient * self.batches.spread)
 
     def _descend(self, index: int) -> None:
         training = self.training
@@ -310,7 +311,7 @@ class Cohort:
 def clip_gradients(parameters: Mapping[str, Tensor], limit: float) -> None:
     """Scale the gradients of each seed so that their common norm is at most `limit`, in place."""
     grads = [p.grad for p in parameters.values() if p.grad is not None]
-    squares_S = torch.stack([grad.flatten(1).square().sum(1) for grad in grads]).sum(0)
-    factor_S = (limit / squares_S.sqrt().clamp_min(1e-12)).clamp_max(1.0)
+    norms_S = torch.stack([torch.linalg.vector_norm(grad.flatten(1), dim=1) for grad in grads])
+    factor_S = (limit / torch.linalg.vector_norm(norms_S, dim=0).clamp_min(1e-12)).clamp_max(1.0)
     for grad in grads:
         grad.mul_(factor_S.view(-1, *[1] * (grad.ndim - 1)))

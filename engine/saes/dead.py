@@ -1,14 +1,18 @@
 """Latents that stopped firing: how they are noticed, and the losses that bring them back.
 
-Shapes: S seeds, B inputs, D width, F latents; R = S·B inputs across seeds, N entries.
+Shapes: S seeds, B inputs, D width, F latents, P dead latents of a seed.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from engine.saes import kernels
+from engine.saes.selection import largest
 from engine.saes.weights import Weights
 
 LARGEST_EXPONENT = 40.0
@@ -42,6 +46,18 @@ class DeadTracker:
         return self.seen >= self.after
 
 
+@dataclass(frozen=True)
+class Revival:
+    """A loss that brings dead latents back, and how its gradient reaches the weights."""
+
+    loss: Tensor
+    """Per seed [S]; differentiable unless `add_gradients` is given."""
+    weight: float = 0.0
+    """Of the loss in the objective."""
+    add_gradients: Callable[[float], None] | None = None
+    """Adds so many times the gradient to `.grad` of the weights, after the backward pass of the rest."""
+
+
 def auxk_loss(
     x_SBD: Tensor,
     reconstruction_SBD: Tensor,
@@ -50,8 +66,8 @@ def auxk_loss(
     dead_SF: Tensor,
     k_aux: int,
     sparse: bool = True,
-) -> Tensor:
-    """Return the AuxK loss of each seed, [S] (Gao et al. 2024, §A.2).
+) -> Revival:
+    """Return the AuxK loss of each seed, [S] (Gao et al. 2024, §A.2), of weight 0.
 
     For each input, the k_aux dead latents with the largest pre-activations (all of them where there
     are fewer) reconstruct, after ReLU, the detached residual x − x̂; no bias is added. The squared
@@ -68,44 +84,69 @@ def auxk_loss(
         weights: the parameters.
         dead_SF: which latents are dead, bool.
         k_aux: dead latents per input.
-        sparse: use the sparse kernels (CPU, CUDA) or dense products.
+        sparse: on the CPU: compute with the dead rows alone, gradients by hand.
     """
     if not bool(dead_SF.any()):
-        return x_SBD.new_zeros(len(pre_SBF))
+        return Revival(x_SBD.new_zeros(len(pre_SBF)))
     residual_SBD = (x_SBD - reconstruction_SBD).detach()
-    explain = _explain_sparse if sparse else _explain_dense
-    explained_SBD = explain(x_SBD, pre_SBF, weights, dead_SF, k_aux)
-    error_S = (residual_SBD - explained_SBD).square().sum((1, 2))
     variance_S = (residual_SBD - residual_SBD.mean(1, keepdim=True)).square().sum((1, 2))
+    if sparse:
+        return _auxk_of_rows(x_SBD, residual_SBD, variance_S, pre_SBF, weights, dead_SF, k_aux)
+    explained_SBD = _explain_dense(x_SBD, weights, dead_SF, k_aux)
+    error_S = (residual_SBD - explained_SBD).square().sum((1, 2))
     usable_S = dead_SF.any(1) & (variance_S > 0)
-    return torch.where(usable_S, error_S / variance_S.where(usable_S, 1.0), 0.0)
+    return Revival(torch.where(usable_S, error_S / variance_S.where(usable_S, 1.0), 0.0))
 
 
-def _explain_sparse(
-    x_SBD: Tensor, pre_SBF: Tensor, w: Weights, dead_SF: Tensor, k_aux: int
-) -> Tensor:
-    S, B, F = pre_SBF.shape
-    device = pre_SBF.device
-    values, latents, lengths = [], [], []
-    for seed in range(S):
-        dead = dead_SF[seed].nonzero().view(-1)
-        lengths.append(min(k_aux, len(dead)))
-        if lengths[-1]:
-            picked, columns = kernels.largest(pre_SBF[seed].index_select(1, dead), lengths[-1])
-            values.append(picked.reshape(-1))
-            latents.append((dead[columns] + seed * F).view(-1))
-    lengths_R = torch.tensor(lengths, device=device).repeat_interleave(B)
-    inputs_N = torch.arange(S * B, device=device).repeat_interleave(lengths_R)
-    bags_R = torch.cumsum(lengths_R, 0) - lengths_R
-    code = kernels.make_code(torch.cat(latents), inputs_N, bags_R, S * F)
-    z_N = kernels.link(torch.cat(values), x_SBD, w.b_dec.detach(), w.W_enc, w.b_enc, code).relu()
-    return kernels.decode(z_N, w.W_dec, code).view(S, B, -1)
+@torch.no_grad()
+def _auxk_of_rows(
+    x_SBD: Tensor,
+    residual_SBD: Tensor,
+    variance_S: Tensor,
+    pre_SBF: Tensor,
+    w: Weights,
+    dead_SF: Tensor,
+    k_aux: int,
+) -> Revival:
+    """Return the loss from the dead rows alone, seed by seed, so that none sees how many another has.
+
+    Autograd would add gradients of all rows, nearly all of them zero, to those of the main loss.
+    """
+    loss_S = torch.zeros_like(variance_S)
+    parts = []
+    for seed, dead_F in enumerate(dead_SF):
+        rows_P = dead_F.nonzero().view(-1)
+        if not len(rows_P) or not variance_S[seed] > 0:
+            continue
+        pre_BP = pre_SBF[seed].index_select(1, rows_P)
+        if k_aux < len(rows_P):
+            least_B1 = largest(pre_BP, k_aux)[0].amin(1, keepdim=True)
+            pre_BP = pre_BP.where(pre_BP >= least_B1, 0.0)
+        z_BP = pre_BP.relu()
+        missing_BD = torch.mm(z_BP, w.W_dec[seed].index_select(0, rows_P)).sub_(residual_SBD[seed])
+        loss_S[seed] = missing_BD.square().sum() / variance_S[seed]
+        parts.append((seed, rows_P, z_BP, missing_BD))
+
+    @torch.no_grad()
+    def add_gradients(weight: float) -> None:
+        grads = [
+            torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+            for parameter in (w.W_dec, w.W_enc, w.b_enc)
+        ]
+        for seed, rows_P, z_BP, missing_BD in parts:
+            grad_BD = missing_BD * (2.0 * weight / variance_S[seed])
+            W_dec_PD = w.W_dec[seed].index_select(0, rows_P)
+            grad_z_BP = torch.mm(grad_BD, W_dec_PD.mT).mul_(z_BP > 0)
+            centred_BD = x_SBD[seed] - w.b_dec[seed]
+            grads[0][seed].index_add_(0, rows_P, torch.mm(z_BP.mT, grad_BD))
+            grads[1][seed].index_add_(0, rows_P, torch.mm(grad_z_BP.mT, centred_BD))
+            grads[2][seed].index_add_(0, rows_P, grad_z_BP.sum(0))
+        w.W_dec.grad, w.W_enc.grad, w.b_enc.grad = grads
+
+    return Revival(loss_S, 0.0, add_gradients)
 
 
-def _explain_dense(
-    x_SBD: Tensor, pre_SBF: Tensor, w: Weights, dead_SF: Tensor, k_aux: int
-) -> Tensor:
-    del pre_SBF  # computed again, with gradients
+def _explain_dense(x_SBD: Tensor, w: Weights, dead_SF: Tensor, k_aux: int) -> Tensor:
     pre_SBF = kernels.affine(x_SBD, w.b_dec.detach(), w.W_enc, w.b_enc)
     dead_S1F = dead_SF.unsqueeze(1)
     ranked = pre_SBF.detach().masked_fill(~dead_S1F, -torch.inf)

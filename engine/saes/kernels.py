@@ -1,8 +1,7 @@
-"""Sparse arithmetic: what TopK costs beyond the encoder product is in proportion to k.
+"""Sparse arithmetic: what k-sparse SAEs cost beyond the encoder product is in proportion to k.
 
-On a CPU, `torch.topk` over 1,024 latents takes three times as long as the encoder product, and
-dense autograd multiplies five [B, F] × [F, D] matrices of which 97 % is zero. Here the k largest
-are found by partitioning 64-bit keys; all other products run over the nonzero entries alone.
+On a CPU, dense autograd multiplies five [B, F] × [F, D] matrices of which 97 % is zero. Here all products
+but the encoder's run over the nonzero entries alone. (Where latents are chosen: `selection`.)
 
 Shapes: S seeds, B inputs per seed, D width of the activations, F latents per seed, K latents kept;
 L = S·F latents numbered across seeds, R = S·B inputs likewise, N nonzero entries.
@@ -10,92 +9,61 @@ L = S·F latents numbered across seeds, R = S·B inputs likewise, N nonzero entr
 
 from __future__ import annotations
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
+from scipy.sparse import csr_array
 from torch import Tensor
 from torch.nn.functional import embedding_bag
-
-_LOW_32 = 0xFFFFFFFF
-_SIGN_FREE = 0x7FFFFFFF
 
 
 @dataclass(frozen=True)
 class Code:
-    """Which latents are on for which inputs, readable by input and by latent."""
+    """Which latents are on for which inputs, readable by input and by latent; all int64, on the CPU."""
 
     latents: Tensor
-    """Latent of each entry, int64, entries of one input side by side."""
-    bags: Tensor
-    """First entry of each input, int64; an input may have none."""
+    """Latent of each entry [N], entries of one input side by side."""
+    ends: Tensor
+    """First entry of each input [R + 1], the last one N; an input may have none."""
     order: Tensor
-    """The entries sorted by latent, and by input within one, int64."""
+    """The entries sorted by latent, and by input within one [N]."""
     inputs: Tensor
-    """Input of each entry in that order, int64."""
+    """Input of each entry in that order [N]."""
     starts: Tensor
-    """First entry of each latent in that order, int64."""
+    """First entry of each latent in that order [L]."""
 
 
-def make_code(latents_N: Tensor, inputs_N: Tensor, bags_R: Tensor, latents: int) -> Code:
-    """Return the code of N entries; `inputs_N` is the input of each, rising, `latents` is L."""
-    # The stable order makes the sums of a seed independent of its company.
-    order_N = torch.sort(latents_N.to(torch.int32), stable=True).indices
-    counts_L = torch.bincount(latents_N, minlength=latents)
-    starts_L = torch.cumsum(counts_L, 0) - counts_L
-    return Code(latents_N, bags_R, order_N, inputs_N[order_N], starts_L)
-
-
-def top_code(indices_SBK: Tensor, latents: int) -> Code:
-    """Return the code of K latents per input, given by their numbers 0..F-1; `latents` is F."""
-    S, B, K = indices_SBK.shape
-    device = indices_SBK.device
-    first_S = torch.arange(S, device=device).view(S, 1, 1) * latents
-    entries = torch.arange(S * B * K, device=device)
-    return make_code((indices_SBK + first_S).view(-1), entries // K, entries[::K], S * latents)
-
-
-def largest(values_RF: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    """Return the k largest values of each row and their columns, [R, k] each, in no order.
-
-    Exact; a NaN counts as larger than every number. On the CPU (float32) this is ten times as fast
-    as `torch.topk` at F = 1,024, k = 32.
-    """
-    if values_RF.device.type != "cpu" or values_RF.dtype != torch.float32:
-        top = torch.topk(values_RF, k, sorted=False)
-        return top.values, top.indices
-    rows, columns = values_RF.shape
-    groups = _groups(columns, k)
-    if groups == 1:
-        return _partition(values_RF, k)
-    # The k largest lie in the k groups (strided columns) with the largest maxima.
-    width = columns // groups
-    grouped = values_RF.reshape(rows, groups, width)
-    best_Rk = _partition(grouped.amax(1), k)[1]
-    candidates = grouped.gather(2, best_Rk.unsqueeze(1).expand(-1, groups, -1)).view(
-        rows, groups * k
+def make_code(latents_N: Tensor, ends_R: Tensor, latents: int) -> Code:
+    """Return the code of N entries, those of input r at `ends_R`[r] to [r + 1]; `latents` is L."""
+    # A counting sort: within a latent inputs rise, so the sums of a seed do not depend on its company.
+    entries = np.arange(len(latents_N))
+    rows = csr_array(
+        (entries, latents_N.numpy(), ends_R.numpy()), shape=(len(ends_R) - 1, latents), copy=False
     )
-    values_Rk, place_Rk = _partition(candidates, k)
-    lane_Rk = place_Rk // k
-    return values_Rk, best_Rk.gather(1, place_Rk - lane_Rk * k).add_(lane_Rk, alpha=width)
+    columns = rows.tocsc()
+    order, inputs, starts = (
+        torch.from_numpy(part.astype(np.int64, copy=False))
+        for part in (columns.data, columns.indices, columns.indptr[:-1])
+    )
+    return Code(latents_N, ends_R, order, inputs, starts)
 
 
-def _groups(columns: int, k: int) -> int:
-    return next((g for g in (8, 4, 2) if columns % g == 0 and columns >= 4 * k * g), 1)
+def ends_of(inputs_N: Tensor, inputs: int) -> Tensor:
+    """Return where the entries of each input begin and end [R + 1]; `inputs_N` rises, `inputs` is R."""
+    ends_R = torch.zeros(inputs + 1, dtype=torch.int64)
+    torch.cumsum(torch.bincount(inputs_N, minlength=inputs), 0, out=ends_R[1:])
+    return ends_R
 
 
-def _partition(values_RF: Tensor, k: int) -> tuple[Tensor, Tensor]:
-    # A float's bits, sign folded, order as an integer does; the column rides in the low half, so
-    # one partition of int64 keys (vectorised in numpy, not in torch) yields values and columns.
-    bits = values_RF.contiguous().view(torch.int32)
-    folded = bits ^ ((bits >> 31) & _SIGN_FREE)
-    folded.masked_fill_(values_RF.isnan(), _SIGN_FREE)  # NaN has a sign too; none may hide
-    columns = torch.arange(values_RF.shape[1])
-    keys = folded.to(torch.int64).bitwise_left_shift_(32).bitwise_or_(columns)
-    keys.numpy().partition(values_RF.shape[1] - k, axis=1)
-    top = keys[:, values_RF.shape[1] - k :]
-    folded = (top >> 32).to(torch.int32)
-    return (folded ^ ((folded >> 31) & _SIGN_FREE)).view(torch.float32), top & _LOW_32
+def top_code(columns_SBK: Tensor, latents: int) -> Code:
+    """Return the code of K latents per input, given by their numbers 0..F-1; `latents` is F."""
+    S, B, K = columns_SBK.shape
+    latents_SBK = columns_SBK + torch.arange(S).view(S, 1, 1) * latents
+    ends_R = torch.arange(0, (S * B + 1) * K, K)
+    return make_code(latents_SBK.view(-1), ends_R, S * latents)
 
 
 def affine(x_SBD: Tensor, b_dec_SD: Tensor, W_enc_SFD: Tensor, b_enc_SF: Tensor) -> Tensor:
@@ -185,19 +153,36 @@ class _Decode(torch.autograd.Function):
         grad_RD = grads[0].contiguous()
         values_N, W_dec_SFD = ctx.saved_tensors
         code: Code = ctx.code
-        rows_LD = W_dec_SFD.detach().view(-1, W_dec_SFD.shape[-1])
-        with torch.enable_grad():
-            # Only the bag's weights ask for a gradient: torch then runs N dot products, no more.
-            weights_N = values_N.detach().requires_grad_()
-            (grad_N,) = torch.autograd.grad(_by_input(weights_N, rows_LD, code), weights_N, grad_RD)
+        grad_N = _dots(grad_RD, W_dec_SFD.detach().view(-1, W_dec_SFD.shape[-1]), code)
         return grad_N, _by_latent(values_N, grad_RD, code).view_as(W_dec_SFD), None
 
 
+def _dots(rows_RD: Tensor, rows_LD: Tensor, code: Code) -> Tensor:
+    """Return the product of input and latent row for each entry [N]."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # that compressed tensors are in beta
+        pattern = torch.sparse_csr_tensor(
+            code.ends,
+            code.latents,
+            rows_RD.new_zeros(len(code.latents)),
+            (len(rows_RD), len(rows_LD)),
+            check_invariants=False,
+        )
+    found: Tensor = torch.sparse.sampled_addmm(pattern, rows_RD, rows_LD.mT, beta=0.0).values()
+    return found
+
+
 def _by_input(values_N: Tensor, rows_LD: Tensor, code: Code) -> Tensor:
-    return embedding_bag(code.latents, rows_LD, code.bags, mode="sum", per_sample_weights=values_N)
+    return embedding_bag(
+        code.latents, rows_LD, code.ends[:-1], mode="sum", per_sample_weights=values_N
+    )
 
 
 def _by_latent(values_N: Tensor, rows_RD: Tensor, code: Code) -> Tensor:
     return embedding_bag(
-        code.inputs, rows_RD, code.starts, mode="sum", per_sample_weights=values_N[code.order]
+        code.inputs,
+        rows_RD,
+        code.starts,
+        mode="sum",
+        per_sample_weights=values_N.index_select(0, code.order),
     )

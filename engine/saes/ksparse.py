@@ -16,6 +16,7 @@ from torch import Tensor
 from engine.saes import kernels
 from engine.saes.architecture import Architecture, Pass, squared_error
 from engine.saes.kernels import Code
+from engine.saes.selection import largest
 from engine.saes.weights import Weights
 from engine.study.sae import BatchTopK, Matryoshka, TopK
 
@@ -95,12 +96,12 @@ class TopKSaes(KSparseSaes):
 
     def _choose(self, pre_SBF: Tensor, k: int) -> tuple[Tensor, Code]:
         S, B, F = pre_SBF.shape
-        values, indices = kernels.largest(pre_SBF.view(S * B, F), k)
+        values, indices = largest(pre_SBF.view(S * B, F), k)
         return values.reshape(-1), kernels.top_code(indices.view(S, B, k), F)
 
     def _chosen(self, pre_SBF: Tensor, k: int) -> Tensor:
         S, B, F = pre_SBF.shape
-        indices = kernels.largest(pre_SBF.reshape(S * B, F), k)[1].view(S, B, k)
+        indices = largest(pre_SBF.reshape(S * B, F), k)[1].view(S, B, k)
         return torch.zeros_like(pre_SBF, dtype=torch.bool).scatter_(2, indices, True)
 
 
@@ -140,20 +141,19 @@ class BatchTopKSaes(KSparseSaes):
 
     def _choose(self, pre_SBF: Tensor, k: int) -> tuple[Tensor, Code]:
         S, B, F = pre_SBF.shape
-        values_SN, places_SN = kernels.largest(pre_SBF.view(S, B * F), k * B)
+        values_SN, places_SN = largest(pre_SBF.view(S, B * F), k * B)
         self._note(values_SN)
         places_SN, order_SN = places_SN.sort(1)  # entries of one input side by side
-        first_S1 = torch.arange(S, device=pre_SBF.device).unsqueeze(1)
+        first_S1 = torch.arange(S).unsqueeze(1)
         inputs_N = (places_SN // F + first_S1 * B).view(-1)
         latents_N = (places_SN % F + first_S1 * F).view(-1)
-        lengths_R = torch.bincount(inputs_N, minlength=S * B)
-        bags_R = torch.cumsum(lengths_R, 0) - lengths_R
-        code = kernels.make_code(latents_N, inputs_N, bags_R, S * F)
-        return values_SN.gather(1, order_SN).view(-1), code
+        return values_SN.gather(1, order_SN).view(-1), kernels.make_code(
+            latents_N, kernels.ends_of(inputs_N, S * B), S * F
+        )
 
     def _chosen(self, pre_SBF: Tensor, k: int) -> Tensor:
         S, B, F = pre_SBF.shape
-        values_SN, places_SN = kernels.largest(pre_SBF.reshape(S, B * F), k * B)
+        values_SN, places_SN = largest(pre_SBF.reshape(S, B * F), k * B)
         if torch.is_grad_enabled():
             self._note(values_SN)
         mask = torch.zeros(S, B * F, dtype=torch.bool, device=pre_SBF.device)
@@ -178,16 +178,13 @@ class MatryoshkaSaes(BatchTopKSaes):
         W_dec = self.weights.W_dec
         F = W_dec.shape[1]
         latent_N = code.latents % F
-        counts_R = torch.diff(code.bags, append=code.bags.new_tensor([len(latent_N)]))
-        inputs_N = torch.arange(len(code.bags), device=W_dec.device).repeat_interleave(counts_R)
+        inputs = len(code.ends) - 1
+        inputs_N = torch.arange(inputs).repeat_interleave(code.ends.diff())
         parts, start = [], 0
         for end in self.ends:
             picked = ((latent_N >= start) & (latent_N < end)).nonzero().view(-1)
-            lengths_R = torch.bincount(inputs_N[picked], minlength=len(code.bags))
-            bags_R = torch.cumsum(lengths_R, 0) - lengths_R
-            own = kernels.make_code(
-                code.latents[picked], inputs_N[picked], bags_R, W_dec.shape[0] * F
-            )
+            ends_R = kernels.ends_of(inputs_N[picked], inputs)
+            own = kernels.make_code(code.latents[picked], ends_R, W_dec.shape[0] * F)
             parts.append(kernels.decode(values_N[picked], W_dec, own).view(x_SBD.shape))
             start = end
         return self._nested(x_SBD, parts)

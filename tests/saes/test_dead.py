@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from engine.saes.dead import DeadTracker, auxk_loss, ghost_loss
+from engine.saes.dead import DeadTracker, Revival, auxk_loss, ghost_loss
 from engine.saes.kernels import affine
 from engine.saes.weights import Weights
 from engine.study.sae import TopK
@@ -21,6 +21,14 @@ def test_tracker_counts_inputs_since_firing_per_seed() -> None:
     assert tracker.since_SF.tolist() == [[10, 20, 0], [20, 10, 20]]
     assert tracker.possible()
     assert tracker.dead().tolist() == [[False, True, False], [True, False, True]]
+
+
+def descend(revival: Revival) -> None:
+    """Give the weights the gradient of the summed loss."""
+    if revival.add_gradients is None:
+        torch.autograd.backward(revival.loss.sum())
+    else:
+        revival.add_gradients(1.0)
 
 
 def by_hand() -> tuple[torch.Tensor, torch.Tensor, Weights]:
@@ -47,9 +55,9 @@ def test_auxk_by_hand(sparse: bool) -> None:
     reconstruction = reconstruction.requires_grad_()
     pre = affine(x, weights.b_dec, weights.W_enc, weights.b_enc).detach()
     dead = torch.tensor([[True, True, False]])
-    loss = auxk_loss(x, reconstruction, pre, weights, dead, 1, sparse)
-    assert loss.tolist() == pytest.approx([4.5 / (14 / 3)])
-    torch.autograd.backward(loss.sum())
+    revival = auxk_loss(x, reconstruction, pre, weights, dead, 1, sparse)
+    assert revival.loss.tolist() == pytest.approx([4.5 / (14 / 3)])
+    descend(revival)
     assert reconstruction.grad is None, "the residual is detached"
     assert weights.b_dec.grad is None, "no bias takes part"
     for tensor in (weights.W_enc, weights.b_enc, weights.W_dec):
@@ -67,10 +75,10 @@ def test_auxk_is_zero_without_dead_latents_or_residual(sparse: bool) -> None:
     x, reconstruction, weights = by_hand()
     pre = affine(x, weights.b_dec, weights.W_enc, weights.b_enc).detach()
     none, all_dead = torch.zeros(1, 3, dtype=torch.bool), torch.ones(1, 3, dtype=torch.bool)
-    assert auxk_loss(x, reconstruction, pre, weights, none, 2, sparse).tolist() == [0.0]
-    loss = auxk_loss(x, x.clone(), pre, weights, all_dead, 2, sparse)
-    assert loss.tolist() == [0.0]
-    torch.autograd.backward(loss.sum())
+    assert auxk_loss(x, reconstruction, pre, weights, none, 2, sparse).loss.tolist() == [0.0]
+    revival = auxk_loss(x, x.clone(), pre, weights, all_dead, 2, sparse)
+    assert revival.loss.tolist() == [0.0]
+    descend(revival)
     assert weights.W_dec.grad is not None
     assert torch.isfinite(weights.W_dec.grad).all()
 
@@ -85,10 +93,10 @@ def test_sparse_and_dense_auxk_agree_where_seeds_differ() -> None:
     for sparse in (True, False):
         weights = fresh(TopK(d_sae=15, k=1), (0, 1, 2), 6)
         pre = affine(x, weights.b_dec, weights.W_enc, weights.b_enc).detach()
-        loss = auxk_loss(x, reconstruction, pre, weights, dead, 4, sparse)
-        torch.autograd.backward(loss.sum())
+        revival = auxk_loss(x, reconstruction, pre, weights, dead, 4, sparse)
+        descend(revival)
         grads = [weights.W_enc.grad, weights.b_enc.grad, weights.W_dec.grad]
-        results.append([loss.detach(), *(grad for grad in grads if grad is not None)])
+        results.append([revival.loss.detach(), *(grad for grad in grads if grad is not None)])
     assert results[0][0][1] == 0.0
     assert len(results[0]) == 4
     for ours, reference in zip(*results, strict=True):

@@ -14,37 +14,6 @@ from tests.saes.conftest import fresh
 TOLERANCE = 2e-5
 
 
-@pytest.mark.parametrize(("columns", "k"), [(7, 1), (7, 7), (64, 3), (96, 6), (256, 8), (1024, 32)])
-def test_largest_is_exact(columns: int, k: int) -> None:
-    values = torch.randn(50, columns, generator=torch.Generator().manual_seed(columns))
-    found, at = kernels.largest(values, k)
-    assert torch.equal(values.gather(1, at), found)
-    assert torch.equal(found.sort(1).values, values.topk(k).values.sort(1).values)
-    assert all(len(set(row)) == k for row in at.tolist())
-
-
-def test_largest_by_hand() -> None:
-    values = torch.tensor([[-1.0, -0.5, -3.0, -0.0], [2.0, 0.0, 5.0, 5.0]])
-    found, at = kernels.largest(values, 2)
-    assert [sorted(row) for row in found.tolist()] == [[-0.5, 0.0], [5.0, 5.0]]
-    assert [sorted(row) for row in at.tolist()] == [[1, 3], [2, 3]]
-
-
-def test_largest_lets_nan_and_infinity_through() -> None:
-    rows = [[1.0, torch.nan, 2.0], [1.0, -torch.nan, 2.0], [1.0, torch.inf, 2.0]]
-    found, at = kernels.largest(torch.tensor(rows), 1)
-    assert torch.isnan(found[:2]).all()
-    assert torch.isinf(found[2, 0])
-    assert at.tolist() == [[1], [1], [1]]
-
-
-def test_largest_agrees_across_its_paths() -> None:
-    values = torch.randn(20, 512, generator=torch.Generator().manual_seed(0))
-    narrow = kernels.largest(values, 4)[0]
-    wide = kernels.largest(values.double(), 4)[0].float()
-    assert torch.equal(narrow.sort(1).values, wide.sort(1).values)
-
-
 def gradients(config: TopK, sparse: bool, x: Tensor, target: Tensor) -> list[Tensor]:
     weights = fresh(config, (3, 4, 5), x.shape[-1]).map(torch.detach)
     weights.b_enc += 0.1 * torch.randn(3, config.d_sae, generator=torch.Generator().manual_seed(1))
@@ -83,9 +52,12 @@ def test_affine_gradients_equal_autograd() -> None:
 
 def test_ragged_code_by_hand() -> None:
     """Input 0 has latents 2 and 0, input 1 none, input 2 latent 2 (L = 3, D = 2)."""
-    code = kernels.make_code(
-        torch.tensor([2, 0, 2]), torch.tensor([0, 0, 2]), torch.tensor([0, 2, 2]), 3
-    )
+    ends = kernels.ends_of(torch.tensor([0, 0, 2]), 3)
+    assert ends.tolist() == [0, 2, 2, 3]
+    code = kernels.make_code(torch.tensor([2, 0, 2]), ends, 3)
+    assert code.order.tolist() == [1, 0, 2]
+    assert code.inputs.tolist() == [0, 0, 2]
+    assert code.starts.tolist() == [0, 1, 1]
     rows = torch.tensor([[[1.0, 0.0], [9.0, 9.0], [0.0, 1.0]]], requires_grad=True)
     values = torch.tensor([2.0, 3.0, 5.0], requires_grad=True)
     out = kernels.decode(values, rows, code)
