@@ -14,11 +14,12 @@ from engine.saes.cohort import Cohort
 from engine.study.recipe import SaeTraining
 from engine.study.sae import Sae
 
-READY = {"topk", "relu"}
+READY = {"topk", "batch_topk", "matryoshka", "relu", "jumprelu", "gated"}
 """Architectures that cohorts can train; the tests of the others are skipped."""
-EXTRA = {"b_gate": "b_enc"}
-"""Our names of weights that only some architectures have, by the names used here: threshold (one for each
-latent of JumpReLU, one for all of BatchTopK and Matryoshka), b_gate, b_mag and r_mag of Gated."""
+RENAMED = {"b_gate": "b_enc"}
+"""Our names of weights that are called otherwise here: the gates of Gated use the encoder's bias."""
+SPARSE = pytest.mark.parametrize("sparse", [True, False], ids=["sparse", "dense"])
+"""Both ways of the architectures with a given number of latents."""
 
 
 def needs(architecture: str) -> pytest.MarkDecorator:
@@ -33,19 +34,19 @@ class OurStep:
         training = SaeTraining(batch_size=B, lr=1e-12, warmup_steps=0)
         # Two seeds of the same weights: whatever leaks from one to the other would show.
         self.cohort = Cohort(config, training, [0, 1], make_activations(), sparse=sparse)
-        self.x_BD: Tensor = self.cohort.batches.batch(0)[0].clone()
         self.spread: float = self.cohort.batches.spread
+        self.go_to(0)
         with torch.no_grad():
             for name, tensor in weights.items():
                 self._parameter(name).copy_(tensor)
 
+    def go_to(self, index: int) -> None:
+        """Make `index` the next step: schedules read it, and it has a batch of its own."""
+        self.index = index
+        self.x_BD: Tensor = self.cohort.batches.batch(index)[0].clone()
+
     def _parameter(self, name: str) -> Tensor:
-        held, ours = self.cohort.saes.weights, EXTRA.get(name, name)
-        found: Tensor = (
-            held.extra[ours]
-            if hasattr(held, "extra") and ours in held.extra
-            else getattr(held, ours)
-        )
+        found: Tensor = self.cohort.saes.weights.named()[RENAMED.get(name, name)]
         return found
 
     def let_die(self, dead_F: Tensor) -> None:
@@ -56,12 +57,18 @@ class OurStep:
 
     def take(self, *names: str) -> Side:
         """Do the step and return everything; `names` are the weights whose gradients are wanted."""
-        x_SBD = self.x_BD.expand(2, -1, -1)
-        z_SBF = self.cohort.saes.encode(x_SBD)
-        side = Side(latents=z_SBF[0], reconstruction=self.cohort.saes.decode(z_SBF)[0])
-        self.cohort.step(0)
-        row = self.cohort.measure(1)
+        x_SBD, saes = self.x_BD.expand(2, -1, -1), self.cohort.saes
+        z_SBF = saes.encode(x_SBD)
+        side = Side(latents=z_SBF[0], reconstruction=saes.decode(z_SBF)[0])
+        # Values of one seed, gradients and losses of the other.
+        done = saes.forward(x_SBD, self.index)
+        side.error, side.penalty = done.error[0].detach(), done.penalty[0].detach()
+        side.mass, side.trained = done.mass[0].clone(), done.reconstruction[0].detach().clone()
+        self.cohort.step(self.index)
+        row = self.cohort.measure(self.index + 1)
         side.loss, side.aux = (torch.tensor(row[name][1]) for name in ("train_loss", "aux_loss"))
+        if self.cohort.config.architecture in ("batch_topk", "matryoshka"):
+            side.threshold = self._parameter("threshold")[1].clone()
         wanted = names or ("W_enc", "b_enc", "W_dec", "b_dec")
         grads = {name: self._parameter(name).grad for name in wanted}
         side.gradients = {name: grad[1] for name, grad in grads.items() if grad is not None}

@@ -83,11 +83,18 @@ def gradients(module: torch.nn.Module, layout: Layout, weights: Named) -> Named:
 
 
 def sae_lens_step(
-    name: str, weights: Named, x_BD: Tensor, *, dead_F: Tensor | None = None, **settings: Any
-) -> tuple[Any, Any, Named]:
-    """Return (SAE, TrainStepOutput, gradients) of SAELens' training SAE of this name.
+    name: str,
+    weights: Named,
+    x_BD: Tensor,
+    *,
+    dead_F: Tensor | None = None,
+    threshold: Tensor | None = None,
+    **settings: Any,
+) -> tuple[Any, Any, Side]:
+    """Return (SAE, TrainStepOutput, side) of SAELens' training SAE of this name.
 
-    `coefficients` are what its trainer's schedules give: the full ones.
+    The side has what all have in common. `coefficients` are what its trainer's schedules give: the full
+    ones. `threshold` is where the running one of BatchTopK stands before the step.
     """
     import sae_lens.saes as classes
     from sae_lens.saes.sae import TrainStepInput
@@ -95,6 +102,8 @@ def sae_lens_step(
     config = getattr(classes, f"{name}TrainingSAEConfig")(d_in=D, d_sae=F, **settings)
     sae = getattr(classes, f"{name}TrainingSAE")(config)
     fill(sae, SAE_LENS, weights)
+    if threshold is not None:
+        sae.topk_threshold.copy_(threshold)
     coefficients = {
         key: float(getattr(value, "value", value)) for key, value in sae.get_coefficients().items()
     }
@@ -107,7 +116,27 @@ def sae_lens_step(
     )
     out = sae.training_forward_pass(step)
     out.loss.backward()
-    return sae, out, gradients(sae, SAE_LENS, weights)
+    latents = out.feature_acts.to_dense() if out.feature_acts.is_sparse else out.feature_acts
+    side = Side(
+        out.loss,
+        gradients(sae, SAE_LENS, weights),
+        error=out.losses["mse_loss"],
+        mass=latents.sum(0),
+        trained=out.sae_out,
+        threshold=getattr(sae, "topk_threshold", None),
+    )
+    return sae, out, side
+
+
+def sae_lens_by_threshold(sae: Any, x_BD: Tensor) -> tuple[Tensor, Tensor]:
+    """Return (latents, reconstruction) of what SAELens saves of a BatchTopK: a JumpReLU."""
+    from sae_lens.saes import JumpReLUSAE, JumpReLUSAEConfig
+
+    state = sae.state_dict()
+    sae.process_state_dict_for_saving_inference(state)
+    saved = JumpReLUSAE(JumpReLUSAEConfig(d_in=D, d_sae=F))
+    saved.load_state_dict(state)
+    return saved.encode(x_BD), saved(x_BD)
 
 
 def trainer(path: str, **settings: Any) -> Any:
@@ -121,14 +150,35 @@ def trainer(path: str, **settings: Any) -> Any:
 
 def trainer_step(
     made: Any, layout: Layout, weights: Named, x_BD: Tensor, step: int = 0
-) -> tuple[Any, Named]:
-    """Return (its LossLog, gradients) of one loss of a trainer, before its optimizer."""
+) -> tuple[Any, Side]:
+    """Return (its LossLog, side) of one loss of a trainer, before its optimizer.
+
+    The side has what all have in common.
+    """
     fill(made.ae, layout, weights)
     made.loss(x_BD, step=step).backward()
     found = gradients(made.ae, layout, weights)
+    # What the loss keeps beside gradients is moved once, not by the second call, too.
+    kept = {name: tensor.clone() for name, tensor in made.ae.state_dict().items()}
     with torch.no_grad():
         log = made.loss(x_BD, step=step, logging=True)
-    return log, found
+    made.ae.load_state_dict(kept)
+    _, reconstruction, latents, _ = log
+    return log, Side(gradients=found, mass=latents.sum(0), trained=reconstruction)
+
+
+def with_dead(
+    made: Any, dead_F: Tensor, layout: Layout, weights: Named, x_BD: Tensor
+) -> tuple[Any, Side]:
+    """Return what `trainer_step` does where these latents are dead, and the loss of bringing them back."""
+    made.dead_feature_threshold = 10**6
+    made.num_tokens_since_fired += dead_F * 10**6
+    log, side = trainer_step(made, layout, weights, x_BD)
+    assert made.dead_features == int(dead_F.sum()), "a dead latent fired"
+    side.loss = side.error = term(log.losses["l2_loss"])
+    side.aux = term(log.losses["auxk_loss"])
+    assert side.aux > 0
+    return log, side
 
 
 def sparsify_step(
@@ -145,6 +195,9 @@ def sparsify_step(
         latents=latents,
         reconstruction=out.sae_out,
         loss=unit * out.fvu,
+        error=unit * out.fvu,
+        mass=latents.sum(0),
+        trained=out.sae_out,
         gradients=gradients(coder, SPARSIFY, weights),
     )
     return out, side

@@ -6,8 +6,7 @@ W_enc and W_dec are rows [F, D]. The decoder's gradient is without what is paral
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 
 import torch
 from torch import Tensor
@@ -18,6 +17,9 @@ INPUTS = 400
 TOLERANCE = 1e-5
 """Of the largest entry of a tensor: float32 sums of some thousand terms in another order."""
 
+DEAD = torch.arange(F) % 4 == 0
+"""Latents that count as dead where dead latents are compared."""
+
 Named = dict[str, Tensor]
 
 
@@ -26,28 +28,44 @@ class Side:
     """One implementation's step; None where it does not say."""
 
     loss: Tensor | None = None
-    """Mean squared norm of the error plus the penalty, without the loss of dead latents."""
+    """`error` plus `penalty`; without the loss of dead latents."""
     gradients: Named = field(default_factory=dict)
     """Of the whole objective."""
     latents: Tensor | None = None
     """[B, F], as they are used after the training."""
     reconstruction: Tensor | None = None
-    """[B, D], likewise."""
+    """[B, D], of these latents."""
     aux: Tensor | None = None
     """Loss of dead latents, before its weight."""
+    error: Tensor | None = None
+    """Mean squared norm of the error; with those of all reconstructions where there are several."""
+    penalty: Tensor | None = None
+    """What sparsity costs, with its weight."""
+    mass: Tensor | None = None
+    """[F], the latents of the training summed over the batch."""
+    trained: Tensor | None = None
+    """[B, D], the reconstruction of the training."""
     threshold: Tensor | None = None
     """What the step made of a threshold that is learnt as a running mean."""
 
 
+VALUES = tuple(field.name for field in fields(Side) if field.name != "gradients")
+
+
 def agree(ours: Side, theirs: Side, *, without: tuple[str, ...] = ()) -> None:
-    """Assert that two sides agree in everything that both say."""
-    for name in ("latents", "reconstruction", "loss", "aux", "threshold"):
+    """Assert that ours has everything that theirs says, the same within the tolerance.
+
+    `without` names values and weights (their gradients) that are meant to differ.
+    """
+    for name in VALUES:
         mine, other = getattr(ours, name), getattr(theirs, name)
-        if mine is not None and other is not None:
+        if other is not None and name not in without:
+            assert mine is not None, f"nothing to compare {name} with"
             assert_near(mine, other, name)
-    shared = (set(ours.gradients) & set(theirs.gradients)) - set(without)
-    assert shared, "no gradient was compared"
+    shared = set(theirs.gradients) - set(without)
+    assert shared, "no gradient is compared"
     for name in sorted(shared):
+        assert theirs.gradients[name].any(), f"gradient of {name}: all of it is zero"
         assert_near(ours.gradients[name], theirs.gradients[name], f"gradient of {name}")
 
 
@@ -76,6 +94,14 @@ def make_weights(seed: int = 0, **extra: Tensor) -> Named:
     }
 
 
+def with_dead_latents(bias: float) -> Named:
+    """Return weights whose latents in DEAD are never among the largest; with a bias high enough above 0."""
+    weights = make_weights(2)
+    weights["W_enc"][DEAD] /= 50
+    weights["b_enc"][DEAD] = bias
+    return weights
+
+
 def make_activations() -> Tensor:
     """Return what both train on, raw."""
     return torch.randn(INPUTS, D, generator=torch.Generator().manual_seed(99))
@@ -90,8 +116,3 @@ def orthogonal_to(rows_FD: Tensor, gradient_FD: Tensor) -> Tensor:
     """Return a gradient without what is parallel to the rows, as all libraries take it out."""
     unit = normalize(rows_FD.detach(), dim=-1)
     return gradient_FD - torch.linalg.vecdot(gradient_FD, unit).unsqueeze(-1) * unit
-
-
-def total(terms: Mapping[str, Tensor]) -> Tensor:
-    """Return the sum of named terms."""
-    return torch.stack(list(terms.values())).sum()
