@@ -75,7 +75,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
         }
         device = job["placement"]["device"]
-        context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set)
+        precision = job["placement"]["precision"]
+        context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set, precision)
         if stop.is_set():
             raise Interrupted("stopped before the work began")
         print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)

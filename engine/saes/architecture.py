@@ -39,6 +39,8 @@ class Architecture(ABC):
     """Names of `weights.extra` that the optimizer moves."""
     lr_factors: dict[str, float]
     """Learning rates in multiples of the common one, by name of the weight."""
+    half: bool
+    """Whether dense products of the training run in bfloat16; their results are float32 again."""
 
     def __init__(self, weights: Weights, sparse: bool | None = None) -> None:
         """Wrap weights in place; `sparse` None: the sparse kernels where they are the faster way."""
@@ -46,6 +48,7 @@ class Architecture(ABC):
         self.sparse = weights.W_dec.device.type == "cpu" if sparse is None else sparse
         self.pinned_PD = weights.W_dec.new_zeros(0, weights.W_dec.shape[-1])
         self.lr_factors = {}
+        self.half = False
 
     @abstractmethod
     def encode(self, x_SBD: Tensor) -> Tensor:
@@ -59,6 +62,11 @@ class Architecture(ABC):
         """Return the tensors that the optimizer moves, by name, in a fixed order."""
         fixed = set(self.weights.extra) - set(self.trained_extra)
         return {name: t for name, t in self.weights.named().items() if name not in fixed}
+
+    def constants_at(self, step: int) -> tuple[float, ...]:
+        """Return the numbers of a step's forward pass that schedules change: equal ones, equal work."""
+        del step
+        return ()
 
     def schedule_state(self) -> dict[str, Tensor]:
         """Return the tensors beside weights that decide the future of the training, by name."""
@@ -92,10 +100,22 @@ class Architecture(ABC):
 
     def _affine(self, x_SBD: Tensor) -> Tensor:
         w = self.weights
+        if self.half and torch.is_grad_enabled():
+            centred_SBD = x_SBD - w.b_dec.unsqueeze(1)
+            return half_product(centred_SBD, w.W_enc.mT) + w.b_enc.unsqueeze(1)
         return kernels.affine(x_SBD, w.b_dec, w.W_enc, w.b_enc)
 
     def _decode_dense(self, z_SBF: Tensor) -> Tensor:
-        return torch.baddbmm(self.weights.b_dec.unsqueeze(1), z_SBF, self.weights.W_dec)
+        w = self.weights
+        if self.half:
+            return half_product(z_SBF, w.W_dec) + w.b_dec.unsqueeze(1)
+        return torch.baddbmm(w.b_dec.unsqueeze(1), z_SBF, w.W_dec)
+
+
+def half_product(a_SXY: Tensor, b_SYZ: Tensor) -> Tensor:
+    """Return the product [S, X, Z], computed in bfloat16, as float32; gradients likewise."""
+    with torch.autocast(a_SXY.device.type, torch.bfloat16):
+        return torch.bmm(a_SXY, b_SYZ).float()
 
 
 def squared_error(x_SBD: Tensor, reconstruction_SBD: Tensor) -> Tensor:

@@ -16,6 +16,8 @@ from engine.study.recipe import SaeTraining
 from engine.training import BatchOrder, stream
 
 CHUNK = 1024
+ON_DEVICE = 0.25
+"""Share of an accelerator's free memory that activations may take; larger ones stay where they are."""
 
 
 class Batches:
@@ -47,6 +49,8 @@ class Batches:
                 "activations", f"{shape} {activations_ND.dtype}", "floats [inputs, width]"
             )
         self.activations_ND, self.device = activations_ND, device
+        if device.type == "cuda" and activations_ND.nbytes < ON_DEVICE * _free_memory(device):
+            self.activations_ND = activations_ND.to(device)
         self.inputs, self.width = activations_ND.shape
         self.held_out, self.train = _split(self.inputs, training, groups_N)
         if len(self.train) < 2:
@@ -93,6 +97,11 @@ class Batches:
         """Yield these activations in order, [S, ≤1024, D] each, centred and scaled."""
         for part in torch.split(rows, CHUNK):
             yield self.take(part).expand(self._seeds, -1, -1)
+
+
+def _free_memory(device: torch.device) -> int:
+    free: int = torch.cuda.mem_get_info(device)[0]
+    return free
 
 
 def _split(n: int, training: SaeTraining, groups_N: Tensor | None) -> tuple[Tensor, Tensor]:

@@ -18,6 +18,7 @@ from engine.saes.architectures import make_architecture
 from engine.saes.batches import CHUNK, Batches
 from engine.saes.dead import DeadTracker, Revival, auxk_loss, ghost_loss
 from engine.saes.freeze import Freeze
+from engine.saes.graphs import CudaRecorder, Outcome, Recorder, StepGraphs
 from engine.saes.objectives import stability_loss
 from engine.saes.quality import Quality, count_fires, measure_quality
 from engine.saes.resampling import resample
@@ -51,6 +52,8 @@ class Cohort:
         sparse: bool | None = None,
         groups_N: Tensor | None = None,
         agreement: Agreement | None = None,
+        precision: str = "float32",
+        recorder: Recorder | None = None,
     ) -> None:
         """Prepare the data and the initial weights.
 
@@ -64,6 +67,8 @@ class Cohort:
             sparse: use the sparse kernels; None where they are the faster way.
             groups_N: activations of one group are held out together.
             agreement: how the live stability curve is measured; None leaves it out.
+            precision: `bfloat16` runs the products of the training in it, on float32 weights.
+            recorder: how steps are recorded to be replayed; None records on CUDA, and there alone.
 
         Raises:
             InputError: the activations cannot be trained on.
@@ -81,9 +86,15 @@ class Cohort:
         weights = initial_weights(config, training, init_seeds, self.batches)
         self.start = weights.map(Tensor.clone)
         weights = weights.map(lambda tensor: tensor.to(self.batches.device))
-        self.saes = make_architecture(config, weights, sparse, steps=self.steps)
+        # Sparse kernels have no half precision, and a recorded step must not ask for values.
+        plain = precision == "bfloat16" or recorder is not None
+        self.saes = make_architecture(config, weights, False if plain else sparse, self.steps)
         self.saes.pinned_PD = pinned_rows(config, training, self.batches).to(self.batches.device)
-        self.optimizer = self._make_optimizer()
+        self.saes.half = precision == "bfloat16"
+        if recorder is None and self.batches.device.type == "cuda":
+            recorder = CudaRecorder()
+        self.graphs = None if recorder is None else StepGraphs(recorder)
+        self.optimizer = self._make_optimizer(recorded=recorder is not None)
         self.dead = DeadTracker(
             len(self.seeds), config.d_sae, config.dead.after_tokens, self.batches.device
         )
@@ -93,17 +104,26 @@ class Cohort:
         nan_S = torch.full((len(self.seeds),), torch.nan, device=self.batches.device)
         self._train_loss_S, self._aux_S = nan_S, torch.zeros_like(nan_S)
 
-    def _make_optimizer(self) -> torch.optim.Adam:
+    def _make_optimizer(self, recorded: bool) -> torch.optim.Adam:
         training = self.training
         groups: dict[float, list[Tensor]] = {}
         for name, parameter in self.saes.parameters().items():
             factor = self.saes.lr_factors.get(name, 1.0)
             groups.setdefault(factor, []).append(parameter.requires_grad_())
+        device = self.batches.device
+        rate: float | Tensor = torch.tensor(training.lr, device=device) if recorded else training.lr
         return torch.optim.Adam(
-            [{"params": group, "factor": factor} for factor, group in groups.items()],
-            lr=training.lr,
+            [
+                {
+                    "params": group,
+                    "factor": factor,
+                    "lr": rate.clone() if isinstance(rate, Tensor) else rate,
+                }
+                for factor, group in groups.items()
+            ],
             betas=training.betas,
             fused=True,
+            capturable=device.type == "cuda" and recorded,
         )
 
     @property
@@ -114,26 +134,38 @@ class Cohort:
     def step(self, index: int) -> None:
         """Do one optimizer step for every seed."""
         x_SBD = self.batches.batch(index)
+        self._set_rate(index)
+        if self.graphs is not None and self.freeze.none() and not self._joined(index):
+            kind = (self.saes.constants_at(index), self.dead.possible())
+            outcome = self.graphs.run(kind, x_SBD, lambda x: self._work(x, index))
+        else:
+            outcome = self._work(x_SBD, index)
+        self.freeze.note(outcome.total, index)
+        self.dead.update(outcome.mass, x_SBD.shape[1])
+        self._resample(index)
+        self._train_loss_S, self._aux_S = outcome.loss, outcome.revival
+
+    def _work(self, x_SBD: Tensor, index: int) -> Outcome:
+        """Move the weights once."""
         done = self.saes.forward(x_SBD, index)
         loss_S = done.error + done.penalty
         revival = self._revival(x_SBD, done)
         total_S = loss_S + revival.weight * revival.loss
-        self.freeze.note(total_S.detach(), index)
         # On an accelerator the host would have to wait, and uncoupled seeds cannot harm each other.
         if x_SBD.device.type == "cpu" or self.config.stability.couples():
+            self.freeze.note(total_S.detach(), index)
             self.freeze.settle(self.optimizer)
+        objective_S = total_S
         if self._joined(index):
-            total_S = total_S + self.batches.spread * stability_loss(
+            objective_S = total_S + self.batches.spread * stability_loss(
                 self.config.stability, self.saes.weights.W_dec, self.freeze.sound(), index
             )
         self.optimizer.zero_grad()
-        torch.autograd.backward(total_S.sum())
+        torch.autograd.backward(objective_S.sum())
         if revival.add_gradients is not None:
             revival.add_gradients(revival.weight)
         self._descend(index)
-        self.dead.update(done.mass, x_SBD.shape[1])
-        self._resample(index)
-        self._train_loss_S, self._aux_S = loss_S.detach(), revival.loss.detach()
+        return Outcome(total_S.detach(), loss_S.detach(), revival.loss.detach(), done.mass)
 
     def _joined(self, index: int) -> bool:
         options = self.config.stability
@@ -164,7 +196,7 @@ class Cohort:
         # The coefficient is meant for errors in units of the data's variance; the loss is not.
         return replace(found, weight=dead.coefficient * self.batches.spread)
 
-    def _descend(self, index: int) -> None:
+    def _set_rate(self, index: int) -> None:
         training = self.training
         rate = learning_rate(
             index,
@@ -174,11 +206,16 @@ class Cohort:
             schedule=training.schedule,
         )
         for group in self.optimizer.param_groups:
-            group["lr"] = rate * group["factor"]
+            if isinstance(group["lr"], Tensor):
+                group["lr"].fill_(rate * group["factor"])  # a recorded step reads it there
+            else:
+                group["lr"] = rate * group["factor"]
+
+    def _descend(self, index: int) -> None:
         self.freeze.silence(self.saes.parameters())
         self.saes.before_step()
-        if training.clip_norm is not None:
-            clip_gradients(self.saes.parameters(), training.clip_norm)
+        if self.training.clip_norm is not None:
+            clip_gradients(self.saes.parameters(), self.training.clip_norm)
         self.optimizer.step()
         self.saes.after_step(index)
         self.freeze.hold(self.saes.weights)

@@ -86,7 +86,8 @@ def auxk_loss(
         k_aux: dead latents per input.
         sparse: on the CPU: compute with the dead rows alone, gradients by hand.
     """
-    if not bool(dead_SF.any()):
+    # A step that is recorded for an accelerator must not ask it whether there is any.
+    if dead_SF.device.type == "cpu" and not bool(dead_SF.any()):
         return Revival(x_SBD.new_zeros(len(pre_SBF)))
     residual_SBD = (x_SBD - reconstruction_SBD).detach()
     variance_S = (residual_SBD - residual_SBD.mean(1, keepdim=True)).square().sum((1, 2))
@@ -176,7 +177,8 @@ def ghost_loss(
         dead_SF: which latents are dead, bool.
         error_S: squared error of the batch; detached here.
     """
-    if not bool(dead_SF.any()):
+    # A step that is recorded for an accelerator must not ask it whether there is any.
+    if dead_SF.device.type == "cpu" and not bool(dead_SF.any()):
         return torch.zeros_like(error_S)
     residual_SBD = (x_SBD - reconstruction_SBD).detach()
     pre_SBF = kernels.affine(x_SBD, weights.b_dec.detach(), weights.W_enc, weights.b_enc)

@@ -41,6 +41,11 @@ class ReLUSaes(Architecture):
         """Return p of step `step`."""
         return next((p for at, p in reversed(self.falls) if step >= at), 1.0)
 
+    def constants_at(self, step: int) -> tuple[float, ...]:
+        """Return the share of the penalty, p, and the next p."""
+        p, after = self.exponent_at(step), self.exponent_at(step + 1)
+        return (rise(step, self.warmup), p, after)
+
     def forward(self, x_SBD: Tensor, step: int) -> Pass:
         """Return the forward pass; the penalty is l1 times the mean over inputs of Σ|z|^p."""
         pre_SBF = self._affine(x_SBD)
@@ -102,6 +107,10 @@ class JumpReLUSaes(Architecture):
         pre_SBF = self._affine(x_SBD)
         return pre_SBF.where(pre_SBF > self.weights.extra["threshold"].unsqueeze(1), 0.0).relu_()
 
+    def constants_at(self, step: int) -> tuple[float, ...]:
+        """Return the share of the penalty."""
+        return (rise(step, self.config.l0_warmup_steps),)
+
     def forward(self, x_SBD: Tensor, step: int) -> Pass:
         """Return the forward pass; the penalty is w·L0, or w·(L0/target − 1)²."""
         pre_SBF = self._affine(x_SBD)
@@ -153,6 +162,10 @@ class GatedSaes(Architecture):
         """Return the latents [S, B, F]: magnitudes where the gate is open."""
         pre_SBF = self._affine(x_SBD)
         return self._magnitudes(pre_SBF).mul_(pre_SBF > 0)
+
+    def constants_at(self, step: int) -> tuple[float, ...]:
+        """Return the share of the penalty."""
+        return (rise(step, self.warmup),)
 
     def forward(self, x_SBD: Tensor, step: int) -> Pass:
         """Return the forward pass; the error is that of the latents plus that of the gates."""

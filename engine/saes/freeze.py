@@ -81,6 +81,10 @@ class Freeze:
                 for name, tensor in weights.named().items():
                     self._good[name][place] = tensor[place]
 
+    def none(self) -> bool:
+        """Return whether no seed is frozen."""
+        return not self._frozen
+
     def sound(self) -> Tensor:
         """Return which seeds are not frozen, bool [S]."""
         places = torch.tensor([place not in self._frozen for place in range(len(self.seeds))])

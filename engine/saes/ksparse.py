@@ -40,6 +40,10 @@ class KSparseSaes(Architecture):
             return self.k
         return round(self.k_start + (self.k - self.k_start) * step / self.warmup)
 
+    def constants_at(self, step: int) -> tuple[float, ...]:
+        """Return k."""
+        return (self.latents_at(step),)
+
     def forward(self, x_SBD: Tensor, step: int) -> Pass:
         """Return the forward pass; nothing is penalised."""
         k = self.latents_at(step)

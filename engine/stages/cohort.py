@@ -48,6 +48,7 @@ def run(context: Context) -> Result:
         x_ND,
         vary=config["vary"],
         device=context.device,
+        precision=context.precision,
         groups_N=groups_N,
         agreement=agreement_of_each,
     )

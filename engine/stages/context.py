@@ -25,6 +25,8 @@ class Context:
     """Name of the torch device where tensors live."""
     stop: Callable[[], bool]
     """True once a signal asked the work to stop."""
+    precision: str = "float32"
+    """Precision of the matrix products of SAEs."""
 
 
 Result = dict[str, Any]

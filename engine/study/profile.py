@@ -43,8 +43,8 @@ class Profile(Config):
     """Workers at once; `auto` is one per core on the CPU and one on an accelerator."""
     threads: PositiveInt | Auto = "auto"
     """Threads of one worker; `auto` divides the cores among the slots."""
-    precision: Literal["float32"] = "float32"
-    """Precision of weights and products."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the matrix products of SAEs; weights, sums and moments are always float32."""
     deterministic: bool = True
     """Whether only deterministic kernels are allowed."""
     memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
