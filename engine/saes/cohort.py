@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from engine.disk.curves import Flag, Value
-from engine.saes.architecture import Pass
+from engine.saes.architecture import Architecture, Pass
 from engine.saes.architectures import make_architecture
 from engine.saes.batches import CHUNK, Batches
 from engine.saes.dead import DeadTracker, Revival, auxk_loss, ghost_loss
@@ -82,27 +82,31 @@ class Cohort:
             device=torch.device(device),
             groups_N=groups_N,
         )
-        init_seeds = self.seeds if "init" in vary else (training.init_seed,) * len(self.seeds)
-        weights = initial_weights(config, training, init_seeds, self.batches)
-        self.start = weights.map(Tensor.clone)
-        weights = weights.map(lambda tensor: tensor.to(self.batches.device))
-        # Sparse kernels have no half precision, and a recorded step must not ask for values.
-        plain = precision == "bfloat16" or recorder is not None
-        self.saes = make_architecture(config, weights, False if plain else sparse, self.steps)
-        self.saes.pinned_PD = pinned_rows(config, training, self.batches).to(self.batches.device)
-        self.saes.half = precision == "bfloat16"
         if recorder is None and self.batches.device.type == "cuda":
             recorder = CudaRecorder()
         self.graphs = None if recorder is None else StepGraphs(recorder)
+        init_seeds = self.seeds if "init" in vary else (training.init_seed,) * len(self.seeds)
+        self.start = initial_weights(config, training, init_seeds, self.batches)
+        half = precision == "bfloat16"
+        # Sparse kernels have no half precision, and a recorded step must not ask for values.
+        self.saes = self._make_saes(False if half or recorder is not None else sparse)
+        self.saes.half = half
         self.optimizer = self._make_optimizer(recorded=recorder is not None)
         self.dead = DeadTracker(
             len(self.seeds), config.d_sae, config.dead.after_tokens, self.batches.device
         )
-        self.freeze = Freeze(weights, self.seeds)
+        self.freeze = Freeze(self.saes.weights, self.seeds)
         self.watch = Watch(config, self.seeds, self.steps)
         self.agreement = agreement
         nan_S = torch.full((len(self.seeds),), torch.nan, device=self.batches.device)
         self._train_loss_S, self._aux_S = nan_S, torch.zeros_like(nan_S)
+
+    def _make_saes(self, sparse: bool | None) -> Architecture:
+        device = self.batches.device
+        weights = self.start.map(lambda tensor: tensor.clone().to(device))
+        saes = make_architecture(self.config, weights, sparse, self.steps)
+        saes.pinned_PD = pinned_rows(self.config, self.training, self.batches).to(device)
+        return saes
 
     def _make_optimizer(self, recorded: bool) -> torch.optim.Adam:
         training = self.training
