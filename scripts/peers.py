@@ -44,11 +44,13 @@ def options() -> argparse.Namespace:
     parser.add_argument(
         "--dead-after",
         type=int,
-        help="inputs after which a latent counts as dead, in all libraries; default: each one's own rule, "
-        "by which none of the three has a dead latent, and so no AuxK to compute, in 1,000 steps",
+        default=25_000,
+        help="inputs after which a latent counts as dead, in all libraries alike, so that AuxK takes part in "
+        "each; 0: each one's own rule, by which none of the three has a dead latent in 1,000 steps",
     )
     parser.add_argument("--json", action="store_true", help="end with one JSON object")
     given = parser.parse_args()
+    given.dead_after = given.dead_after or None
     if not (given.steps > WARMUP and given.steps >= given.rounds > 0):
         parser.error(f"--steps must be above the warm-up of {WARMUP} and at least --rounds")
     return given

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from html import escape
 
-from engine.report.markup import Cell, bullets, folded, paragraph, table
+from engine.report.contrasts import groups, kappa_change, side
+from engine.report.markup import Cell, folded, paragraph, table
 from engine.report.sweeps import crowded, identity, searched
 from engine.report.wording import (
     MISSING,
@@ -291,8 +292,21 @@ def timings_table(timings: Record) -> str:
     return html + table(("job", "kind", ">time", ">peak memory"), rows) if rows else html
 
 
-def contrasts_list(contrasts: list[Record]) -> str:
-    """Return contrasts between cohorts as they are recorded; nothing if there are none."""
-    if not contrasts:
+def contrasts_table(summary: Record) -> str:
+    """Return what each stability objective changed, plain → objective; nothing if there is none."""
+    html = ""
+    for title, contrasts in groups(summary):
+        rows: list[Row] = []
+        for one in contrasts:
+            pairs = zip(side(one, "baseline"), side(one, "variant"), strict=True)
+            values = [Cell(f"{before} → {after}", "w") for (_, before), (_, after) in pairs]
+            rows.append([Cell(one["objective"], "w"), *values, Cell(kappa_change(one), "chosen")])
+        columns = ("objective", "EV", "cos", "null", "κ [95 % CI]", ">κ changes by")
+        html += paragraph(f"{title} →", "note") + table(columns, rows)
+    if not html:
         return ""
-    return bullets(["; ".join(f"{k} {_evidence(v)}" for k, v in one.items()) for one in contrasts])
+    note = (
+        "From the plain SAEs to those with the objective, all else equal. An objective that raises cos may "
+        "raise the null as well: only what κ gains is agreement that the data bring."
+    )
+    return f"<h3>What stability objectives do</h3>\n{html}" + paragraph(note, "note")

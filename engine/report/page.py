@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 
 from engine.report.evidence import (
-    contrasts_list,
+    contrasts_table,
     gates_table,
     ladder_section,
     planes_table,
@@ -138,7 +138,7 @@ def _figures_of(figures: Mapping[str, str], *kinds: str) -> str:
 
 
 def _result(summary: Record, figures: Mapping[str, str]) -> str:
-    contrasts = contrasts_list(summary["contrasts"])
+    contrasts = contrasts_table(summary)
     return result_table(summary) + contrasts + _figures_of(figures, "sweep", "overlap", "kappa")
 
 

@@ -10,6 +10,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from engine.report.contrasts import PLAIN, groups, kappa_change, side
 from engine.report.layouts import ACCENT, CAUTION, PROBLEM, Fitting, flat_table
 from engine.report.sweeps import (
     counts,
@@ -54,6 +55,7 @@ def summary_tables(summary: Record) -> list[RenderableType]:
     if problems:
         parts.append(_spaced(problems))
     parts += [_spaced(part) for part in _stability(summary)]
+    parts += [_spaced(part) for part in _contrasts(summary)]
     parts += [_spaced(part) for part in _ground_truth(summary)]
     parts.append(_spaced(_subject(summary)))
     return parts
@@ -194,6 +196,34 @@ def _legend(summary: Record) -> Text:
     text = f"EV explained variance · L0 active latents per input\ncos: {said}\n"
     text += "κ = (cos − null) / (1 − null), 95 % interval over seeds"
     return Text(text + (f"\n{nulls}" if nulls else ""), style="dim")
+
+
+def _contrasts(summary: Record) -> list[Group]:
+    """Return the plain SAEs and those with an objective below each other; nothing without contrasts."""
+    found = groups(summary)
+    if not found:
+        return []
+    parts: list[RenderableType] = [_heading(summary, "What stability objectives do")]
+    for title, contrasts in found:
+        rows = [_contrast_lines(PLAIN, contrasts[0], "baseline")]
+        rows += [_contrast_lines(one["objective"], one, "variant") for one in contrasts]
+        layouts: list[RenderableType] = [_contrasts_table(rows, gap) for gap in (3, 2, 1)]
+        layouts.append(_stack([dict(row) for row in rows], lambda row: list(row.items())))
+        parts += [Text(title, style="dim"), Fitting(layouts)]
+    return [Group(*parts)]
+
+
+def _contrast_lines(name: str, contrast: Record, which: str) -> list[tuple[str, str]]:
+    change = kappa_change(contrast) if which == "variant" else ""
+    return [("objective", name), *side(contrast, which), ("Δκ", change)]
+
+
+def _contrasts_table(rows: list[list[tuple[str, str]]], gap: int) -> Table:
+    heads = {"EV": ">EV", "cos": ">cos", "κ": "κ [95 % CI]", "Δκ": ">Δκ"}
+    table = flat_table([heads.get(name, name) for name, _ in rows[0]], gap)
+    for row in rows:
+        table.add_row(*(Text(value) for _, value in row))
+    return table
 
 
 def _ground_truth(summary: Record) -> list[Group]:

@@ -29,7 +29,7 @@ class Pass:
     mass: Tensor
     """Sum of each latent's activation over the batch [S, F]; above 0 where it fired."""
     pre: Tensor
-    """Pre-activations [S, B, F], detached."""
+    """Pre-activations [S, B, F], detached; the next forward pass may overwrite them."""
 
 
 class Architecture(ABC):
@@ -85,10 +85,14 @@ class Architecture(ABC):
     @torch.no_grad()
     def before_step(self) -> None:
         """Take what is parallel to the rows out of the decoder's gradient: it moves norms only."""
-        rows, grad = self.weights.W_dec, self.weights.W_dec.grad
-        if grad is not None:
-            grad.addcmul_(rows, torch.linalg.vecdot(grad, rows).unsqueeze(-1), value=-1.0)
-            grad[:, : len(self.pinned_PD)] = 0.0
+        if self.weights.W_dec.grad is None:
+            return
+        # Seed by seed: what one step reads is still in the cache when the next one does.
+        for rows_FD, grad_FD in zip(self.weights.W_dec, self.weights.W_dec.grad, strict=True):
+            grad_FD.addcmul_(
+                rows_FD, torch.linalg.vecdot(grad_FD, rows_FD).unsqueeze(1), value=-1.0
+            )
+            grad_FD[: len(self.pinned_PD)] = 0.0
 
     @torch.no_grad()
     def after_step(self, step: int) -> None:

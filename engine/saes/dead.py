@@ -120,13 +120,15 @@ def _auxk_of_rows(
         if not len(rows_P) or not variance_S[seed] > 0:
             continue
         pre_BP = pre_SBF[seed].index_select(1, rows_P)
-        if k_aux < len(rows_P):
-            least_B1 = largest(pre_BP, k_aux)[0].amin(1, keepdim=True)
-            pre_BP = pre_BP.where(pre_BP >= least_B1, 0.0)
         z_BP = pre_BP.relu()
-        missing_BD = torch.mm(z_BP, w.W_dec[seed].index_select(0, rows_P)).sub_(residual_SBD[seed])
+        # Dead latents are seldom above zero; only where more are than may take part is there a choice.
+        if k_aux < len(rows_P) and int(z_BP.count_nonzero(1).max()) > k_aux:
+            least_B1 = largest(pre_BP, k_aux)[0].amin(1, keepdim=True)
+            z_BP = z_BP.where(pre_BP >= least_B1, 0.0)
+        W_dec_PD = w.W_dec[seed].index_select(0, rows_P)
+        missing_BD = torch.mm(z_BP, W_dec_PD).sub_(residual_SBD[seed])
         loss_S[seed] = missing_BD.square().sum() / variance_S[seed]
-        parts.append((seed, rows_P, z_BP, missing_BD))
+        parts.append((seed, rows_P, z_BP, W_dec_PD, missing_BD))
 
     @torch.no_grad()
     def add_gradients(weight: float) -> None:
@@ -134,9 +136,8 @@ def _auxk_of_rows(
             torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
             for parameter in (w.W_dec, w.W_enc, w.b_enc)
         ]
-        for seed, rows_P, z_BP, missing_BD in parts:
+        for seed, rows_P, z_BP, W_dec_PD, missing_BD in parts:
             grad_BD = missing_BD * (2.0 * weight / variance_S[seed])
-            W_dec_PD = w.W_dec[seed].index_select(0, rows_P)
             grad_z_BP = torch.mm(grad_BD, W_dec_PD.mT).mul_(z_BP > 0)
             centred_BD = x_SBD[seed] - w.b_dec[seed]
             grads[0][seed].index_add_(0, rows_P, torch.mm(z_BP.mT, grad_BD))

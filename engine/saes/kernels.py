@@ -22,7 +22,7 @@ from torch.nn.functional import embedding_bag
 
 @dataclass(frozen=True)
 class Code:
-    """Which latents are on for which inputs, readable by input and by latent; all int64, on the CPU."""
+    """Which latents are on for which inputs, readable by input and by latent; all int32, on the CPU."""
 
     latents: Tensor
     """Latent of each entry [N], entries of one input side by side."""
@@ -38,14 +38,13 @@ class Code:
 
 def make_code(latents_N: Tensor, ends_R: Tensor, latents: int) -> Code:
     """Return the code of N entries, those of input r at `ends_R`[r] to [r + 1]; `latents` is L."""
+    latents_N, ends_R = latents_N.to(torch.int32), ends_R.to(torch.int32)
     # A counting sort: within a latent inputs rise, so the sums of a seed do not depend on its company.
-    entries = np.arange(len(latents_N))
-    rows = csr_array(
-        (entries, latents_N.numpy(), ends_R.numpy()), shape=(len(ends_R) - 1, latents), copy=False
-    )
+    entries = np.arange(len(latents_N), dtype=np.int32)
+    rows = csr_array((entries, latents_N.numpy(), ends_R.numpy()), (len(ends_R) - 1, latents))
     columns = rows.tocsc()
     order, inputs, starts = (
-        torch.from_numpy(part.astype(np.int64, copy=False))
+        torch.from_numpy(part.astype(np.int32, copy=False))
         for part in (columns.data, columns.indices, columns.indptr[:-1])
     )
     return Code(latents_N, ends_R, order, inputs, starts)
@@ -61,9 +60,10 @@ def ends_of(inputs_N: Tensor, inputs: int) -> Tensor:
 def top_code(columns_SBK: Tensor, latents: int) -> Code:
     """Return the code of K latents per input, given by their numbers 0..F-1; `latents` is F."""
     S, B, K = columns_SBK.shape
-    latents_SBK = columns_SBK + torch.arange(S).view(S, 1, 1) * latents
-    ends_R = torch.arange(0, (S * B + 1) * K, K)
-    return make_code(latents_SBK.view(-1), ends_R, S * latents)
+    first_S11 = torch.arange(0, S * latents, latents, dtype=torch.int32).view(S, 1, 1)
+    latents_N = (columns_SBK.to(torch.int32) + first_S11).view(-1)
+    ends_R = torch.arange(0, (S * B + 1) * K, K, dtype=torch.int32)
+    return make_code(latents_N, ends_R, S * latents)
 
 
 def affine(x_SBD: Tensor, b_dec_SD: Tensor, W_enc_SFD: Tensor, b_enc_SF: Tensor) -> Tensor:

@@ -33,6 +33,7 @@ class KSparseSaes(Architecture):
         super().__init__(weights, sparse)
         self.k, self.warmup = config.k, config.k_warmup_steps
         self.k_start = config.k_start or min(START_FACTOR * config.k, config.d_sae)
+        self._pre_SBF: Tensor | None = None
 
     def latents_at(self, step: int) -> int:
         """Return k at a step of the training: it falls linearly from `k_start` over the warm-up."""
@@ -52,8 +53,7 @@ class KSparseSaes(Architecture):
     def _forward_sparse(self, x_SBD: Tensor, k: int) -> Pass:
         w = self.weights
         with torch.no_grad():
-            pre_SBF = self._affine(x_SBD)
-            values_N, code = self._choose(pre_SBF, k)
+            pre_SBF, values_N, code = self._encode_seeds(x_SBD, k)
         values_N = kernels.link(values_N, x_SBD, w.b_dec, w.W_enc, w.b_enc, code).relu()
         mass_L = torch.zeros_like(w.b_enc).view(-1).index_add_(0, code.latents, values_N.detach())
         reconstruction, error_S = self._reconstruct_sparse(x_SBD, values_N, code)
@@ -68,9 +68,30 @@ class KSparseSaes(Architecture):
         penalty_S, mass_SF = torch.zeros_like(error_S), z_SBF.detach().sum(1)
         return Pass(reconstruction, error_S, penalty_S, mass_SF, pre_SBF.detach())
 
+    def _encode_seeds(self, x_SBD: Tensor, k: int) -> tuple[Tensor, Tensor, Code]:
+        """Return pre-activations, those that are kept [N], and where they are.
+
+        Seed by seed, because the choice then reads what the product has just left in the cache.
+        """
+        w, shape = self.weights, (*x_SBD.shape[:2], self.weights.b_enc.shape[1])
+        if self._pre_SBF is None or self._pre_SBF.shape != shape:
+            self._pre_SBF = x_SBD.new_empty(shape)
+        picked = []
+        for seed, pre_BF in enumerate(self._pre_SBF):
+            centred_BD = x_SBD[seed] - w.b_dec[seed]
+            torch.addmm(w.b_enc[seed], centred_BD, w.W_enc[seed].mT, out=pre_BF)
+            picked.append(self._pick(pre_BF, k))
+        values, places = (torch.stack(part) for part in zip(*picked, strict=True))
+        values_N, code = self._code(values, places)
+        return self._pre_SBF, values_N, code
+
     @abstractmethod
-    def _choose(self, pre_SBF: Tensor, k: int) -> tuple[Tensor, Code]:
-        """Return the pre-activations that are kept [N], and where they are."""
+    def _pick(self, pre_BF: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        """Return the pre-activations of one seed that are kept, and where they are; `_code` reads both."""
+
+    @abstractmethod
+    def _code(self, values: Tensor, places: Tensor) -> tuple[Tensor, Code]:
+        """Return the kept pre-activations [N] and their code, from what was picked for each seed."""
 
     @abstractmethod
     def _chosen(self, pre_SBF: Tensor, k: int) -> Tensor:
@@ -98,10 +119,11 @@ class TopKSaes(KSparseSaes):
         pre_SBF = self._affine(x_SBD)
         return pre_SBF.where(self._chosen(pre_SBF, self.k), 0.0).relu_()
 
-    def _choose(self, pre_SBF: Tensor, k: int) -> tuple[Tensor, Code]:
-        S, B, F = pre_SBF.shape
-        values, indices = largest(pre_SBF.view(S * B, F), k)
-        return values.reshape(-1), kernels.top_code(indices.view(S, B, k), F)
+    def _pick(self, pre_BF: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        return largest(pre_BF, k)
+
+    def _code(self, values: Tensor, places: Tensor) -> tuple[Tensor, Code]:
+        return values.view(-1), kernels.top_code(places, self.weights.b_enc.shape[1])
 
     def _chosen(self, pre_SBF: Tensor, k: int) -> Tensor:
         S, B, F = pre_SBF.shape
@@ -143,17 +165,22 @@ class BatchTopKSaes(KSparseSaes):
         moved_S = torch.where(threshold_S < 0, smallest_S, moved_S)
         threshold_S.copy_(torch.where(torch.isfinite(smallest_S), moved_S, threshold_S))
 
-    def _choose(self, pre_SBF: Tensor, k: int) -> tuple[Tensor, Code]:
-        S, B, F = pre_SBF.shape
-        values_SN, places_SN = largest(pre_SBF.view(S, B * F), k * B)
-        self._note(values_SN)
-        places_SN, order_SN = places_SN.sort(1)  # entries of one input side by side
+    def _pick(self, pre_BF: Tensor, k: int) -> tuple[Tensor, Tensor]:
+        values, places = largest(pre_BF.view(1, -1), k * len(pre_BF))
+        places, order = places.sort(1)  # entries of one input side by side
+        inputs, latents = places // pre_BF.shape[1], places % pre_BF.shape[1]
+        return values.gather(1, order)[0], torch.cat([inputs, latents])
+
+    def _code(self, values: Tensor, places: Tensor) -> tuple[Tensor, Code]:
+        assert self._pre_SBF is not None, "the product comes first"
+        S, B, F = self._pre_SBF.shape
+        self._note(values)
         first_S1 = torch.arange(S).unsqueeze(1)
-        inputs_N = (places_SN // F + first_S1 * B).view(-1)
-        latents_N = (places_SN % F + first_S1 * F).view(-1)
-        return values_SN.gather(1, order_SN).view(-1), kernels.make_code(
-            latents_N, kernels.ends_of(inputs_N, S * B), S * F
+        inputs_N, latents_N = (
+            (places[:, part] + first_S1 * size).view(-1) for part, size in ((0, B), (1, F))
         )
+        ends_R = kernels.ends_of(inputs_N, S * B)
+        return values.view(-1), kernels.make_code(latents_N, ends_R, S * F)
 
     def _chosen(self, pre_SBF: Tensor, k: int) -> Tensor:
         S, B, F = pre_SBF.shape

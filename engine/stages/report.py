@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.disk.curves import read_curves
 from engine.disk.rundir import RunDirectory
+from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
 from engine.stages.parts import cohort_parts
@@ -44,7 +45,7 @@ def run(context: Context) -> Result:
         "subject": subjects[0],
         "cohorts": cohorts,
         "failed": [{"title": title, "reason": why} for title, why in config["failed"].items()],
-        "contrasts": [],
+        "contrasts": contrasts(cohorts),
         "timings": _timings(jobs),
         "provenance": _provenance(jobs, config),
     }

@@ -51,6 +51,16 @@ class Stability(Config):
     start: Share = 0.0
     """Share of the training before consistency and orthogonality join: two stages, reconstruction first."""
 
+    @model_validator(mode="after")
+    def _start_starts_something(self) -> Stability:
+        if self.start > 0 and not (self.consistency or self.orthogonality):
+            raise refuse(
+                "start",
+                f"nothing joins at {self.start:g}: neither consistency nor orthogonality is set",
+                "a weight above 0 for one of them, or no start",
+            )
+        return self
+
     def couples(self) -> bool:
         """Return whether seeds are made dependent of each other."""
         return self.consistency > 0 or self.pinned > 0 or self.shared_init
@@ -83,6 +93,10 @@ class _KSparse(_Sae):
             value = getattr(self, name)
             if value is not None and value > self.d_sae:
                 raise refuse(name, f"{value} is above d_sae {self.d_sae}", f"at most {self.d_sae}")
+        if self.k_start is not None and not self.k_warmup_steps:
+            raise refuse(
+                "k_start", "has no steps to fall over", "k_warmup_steps above 0, or no k_start"
+            )
         return self
 
 
@@ -99,7 +113,7 @@ class BatchTopK(_KSparse):
 
     architecture: Literal["batch_topk"] = "batch_topk"
     """This architecture."""
-    threshold_decay: Fraction = 0.99
+    threshold_decay: Fraction = 0.9
     """Decay per step of the threshold, the running mean of the smallest latent kept in a batch."""
 
 
@@ -116,7 +130,7 @@ class Matryoshka(_KSparse):
         1 / 2,
     )
     """Shares of d_sae that each larger dictionary adds; their sum is 1."""
-    threshold_decay: Fraction = 0.99
+    threshold_decay: Fraction = 0.9
     """Decay per step of the threshold, the running mean of the smallest latent kept in a batch."""
 
     @model_validator(mode="after")

@@ -95,6 +95,13 @@ class Study(Config):
                     f"the subject has no hook {hook!r}",
                     "one of " + ", ".join(sorted(known)),
                 )
+        for number, sae in enumerate(self.saes):
+            if sae.stability.shared_init and "order" not in self.vary:
+                raise refuse(
+                    f"saes.{number}.stability.shared_init",
+                    "all seeds would be the same SAE: nothing is left for them to differ in",
+                    "`vary: [init, order]` or `vary: [order]` beside it",
+                )
         return self
 
     def points(self, where: str = "study") -> tuple[Point, ...]:

@@ -161,8 +161,3 @@ def test_a_study_of_nothing_measurable_still_makes_a_page(
     text = outline(page_of(summary, material)).text
     assert "is open" in text
     assert not re.search(r"\b(nan|None)\b", text)
-
-
-def test_contrasts_are_shown_when_there_are_any(summary: Record) -> None:
-    summary["contrasts"] = [{"between": "topk and relu", "difference": -0.22, "p": 0.0125}]
-    assert "between topk and relu; difference −0.22; p 0.0125" in page_of(summary)

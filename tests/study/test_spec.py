@@ -102,6 +102,24 @@ BAD = {
     "infinite rate": ("training.lr=.inf", "", "not finite", "numbers"),
     "name with a slash": ("name=a/b", "name", "'a/b'", "letters, digits"),
     "name reserved": ("name=jobs", "name", "reserved", "another name"),
+    "shared start and order": (
+        "saes.1.stability={shared_init: true}",
+        "saes.1.stability.shared_init",
+        "all seeds would be the same SAE",
+        "`vary: [init, order]` or `vary: [order]`",
+    ),
+    "start of nothing": (
+        "saes.0.stability={start: 0.5, pinned: 0.1}",
+        "saes.0.stability.start",
+        "neither consistency nor orthogonality is set",
+        "a weight above 0",
+    ),
+    "fall of k without steps": (
+        "saes.0.k_start=64",
+        "saes.0.k_start",
+        "no steps to fall over",
+        "k_warmup_steps above 0",
+    ),
     "no equals sign": ("epochs", "--set epochs", "no `=`", "key.path=value"),
     "no such item": ("saes.9.k=1", "--set saes.9.k=1", "'9' is not there", "a key path"),
 }
@@ -119,6 +137,18 @@ def test_bad_input_is_refused_in_one_line(case: str) -> None:
     assert want in line
     if not where.startswith("--set"):
         assert line.startswith("topk-vs-relu.yaml: ")
+
+
+@pytest.mark.parametrize("vary", ["[init, order]", "[order]"])
+def test_seeds_that_start_alike_may_differ_in_the_order_of_batches(vary: str) -> None:
+    settings = ["saes.0.stability={shared_init: true}", f"vary={vary}"]
+    assert read_study("topk-vs-relu", settings).saes[0].stability.shared_init
+
+
+@pytest.mark.parametrize("objective", ["consistency", "orthogonality"])
+def test_an_objective_may_join_late(objective: str) -> None:
+    late = read_study("topk-vs-relu", [f"saes.0.stability={{{objective}: 0.1, start: 0.5}}"])
+    assert late.saes[0].stability.start == 0.5
 
 
 def test_the_number_of_further_errors_is_told(study_data: dict[str, Any]) -> None:

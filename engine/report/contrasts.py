@@ -1,0 +1,158 @@
+"""Contrasts: a cohort with a stability objective beside the cohort that is the same but for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from engine.report.wording import (
+    MISSING,
+    Record,
+    fraction,
+    kappa_digits,
+    kappa_text,
+    percent,
+    short_null,
+)
+from engine.study.search import compact
+
+PLAIN = "plain"
+"""What a cohort without an objective is called beside those with one."""
+WITHOUT: Record = {
+    "consistency": 0.0,
+    "orthogonality": 0.0,
+    "pinned": 0.0,
+    "shared_init": False,
+    "start": 0.0,
+}
+"""Settings that ask for no objective."""
+SUBSETS = ("live", "all")
+
+
+def contrasts(cohorts: Sequence[Record]) -> list[Record]:
+    """Return every cohort with an objective beside the plain one of the same settings, hook and point.
+
+    Both are read at the same metric and subset: those of the plain cohort's headline, or all features where
+    the other cannot be measured there. A difference is variant − baseline.
+    """
+    plain: dict[str, Record] = {}
+    for cohort in cohorts:
+        if _known(cohort) and not objective_of(cohort):
+            plain.setdefault(_rest(cohort), cohort)
+    pairs = [
+        (plain[_rest(cohort)], cohort)
+        for cohort in cohorts
+        if _known(cohort) and objective_of(cohort) and _rest(cohort) in plain
+    ]
+    return [_contrast(baseline, variant) for baseline, variant in pairs]
+
+
+def objective_of(cohort: Record) -> str:
+    """Return the stability objectives of a cohort: `consistency 0.1 from 50 %`; empty for a plain one."""
+    options = {**WITHOUT, **(cohort["settings"].get("stability") or {})}
+    late = f" from {percent(options['start'])}" if options["start"] else ""
+    named = {
+        "consistency": f"consistency {compact(options['consistency'])}{late}",
+        "orthogonality": f"orthogonality {compact(options['orthogonality'])}{late}",
+        "pinned": f"{percent(options['pinned'])} pinned",
+        "shared_init": "shared start",
+    }
+    return ", ".join(text for name, text in named.items() if options[name])
+
+
+def _known(cohort: Record) -> bool:
+    return bool(cohort.get("settings"))
+
+
+def _rest(cohort: Record) -> str:
+    """Return what must be the same: hook, settings but the objective, and the point beyond the SAE."""
+    settings = {k: v for k, v in cohort["settings"].items() if k != "stability"}
+    point = cohort.get("point") or {}
+    beyond = {path: value for path, value in point.items() if not path.startswith("saes.")}
+    return repr((cohort["hook"], sorted(settings.items()), sorted(beyond.items())))
+
+
+def _contrast(baseline: Record, variant: Record) -> Record:
+    metric, subset = _where(baseline, variant)
+    cells = [cohort["stability"][metric][subset] or {} for cohort in (baseline, variant)]
+    quality = [
+        (cohort["quality"].get("explained_variance") or {}).get("mean")
+        for cohort in (baseline, variant)
+    ]
+    bounds = [[cell.get("ci_low"), cell.get("ci_high")] for cell in cells]
+    return {
+        "baseline": str(baseline["title"]),
+        "variant": str(variant["title"]),
+        "hook": str(variant["hook"]),
+        "objective": objective_of(variant),
+        "metric": metric,
+        "subset": subset,
+        "explained_variance": _beside(*quality),
+        "observed": _beside(*(cell.get("observed") for cell in cells)),
+        "null": {
+            **_beside(*(cell.get("null") for cell in cells)),
+            "baseline_name": cells[0].get("null_name"),
+            "variant_name": cells[1].get("null_name"),
+        },
+        "kappa": {
+            **_beside(*(cell.get("kappa") for cell in cells)),
+            "baseline_interval": bounds[0],
+            "variant_interval": bounds[1],
+        },
+    }
+
+
+def _where(baseline: Record, variant: Record) -> tuple[str, str]:
+    where = baseline["headline"]
+    metric, first = str(where["metric"]), str(where["subset"])
+
+    def measured(cohort: Record, subset: str) -> bool:
+        cell = cohort["stability"][metric].get(subset)
+        return bool(cell) and cell["observed"] is not None
+
+    both = [s for s in dict.fromkeys((first, *reversed(SUBSETS))) if measured(variant, s)]
+    return metric, next((s for s in both if measured(baseline, s)), first)
+
+
+def _beside(baseline: float | None, variant: float | None) -> Record:
+    known = baseline is not None and variant is not None
+    difference = variant - baseline if known else None  # type: ignore[operator]
+    return {"baseline": baseline, "variant": variant, "difference": difference}
+
+
+def groups(summary: Record) -> list[tuple[str, list[Record]]]:
+    """Return the contrasts by what they are compared with: a name for each plain cohort, and its contrasts."""
+    several = len({one["hook"] for one in summary["contrasts"]}) > 1
+    found: dict[str, list[Record]] = {}
+    for one in summary["contrasts"]:
+        title, hook = str(one["baseline"]), str(one["hook"])
+        told = title if not several or hook in title else f"{title} · {hook}"
+        found.setdefault(told, []).append(one)
+    return list(found.items())
+
+
+def side(contrast: Record, which: str) -> list[tuple[str, str]]:
+    """Return the figures of `baseline` or `variant` in words, by column."""
+    cell = _kappa_cell(contrast, which)
+    null, name = contrast["null"][which], contrast["null"][f"{which}_name"]
+    return [
+        ("EV", fraction(contrast["explained_variance"][which], 3)),
+        ("cos", fraction(contrast["observed"][which], 3)),
+        ("null", MISSING if null is None else f"{fraction(null, 3)} {short_null(name)}"),
+        ("κ", kappa_text(cell)),
+    ]
+
+
+def _kappa_cell(contrast: Record, which: str) -> dict[str, Any]:
+    kappa = contrast["kappa"]
+    low, high = kappa[f"{which}_interval"]
+    return {"kappa": kappa[which], "ci_low": low, "ci_high": high}
+
+
+def kappa_change(contrast: Record) -> str:
+    """Return the difference of κ with its sign: `+.12`, `−.03`."""
+    change = contrast["kappa"]["difference"]
+    if change is None:
+        return MISSING
+    text = fraction(change, kappa_digits({"kappa": change}))
+    return text if text.startswith("−") else f"+{text}"
