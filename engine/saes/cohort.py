@@ -28,6 +28,9 @@ from engine.study.recipe import SaeTraining
 from engine.study.sae import Sae
 from engine.training import Scalars, learning_rate, optimizer_tensors, restore_optimizer
 
+RESAMPLINGS = 0.1
+"""Share of the training between two resamplings where the study does not say."""
+
 Agreement = Callable[[Tensor, Tensor], list[float]]
 """Takes decoder rows [S, F, D] and which are alive [S, F]; returns how far each seed agrees with others."""
 
@@ -162,7 +165,11 @@ class Cohort:
         objective_S = total_S
         if self._joined(index):
             objective_S = total_S + self.batches.spread * stability_loss(
-                self.config.stability, self.saes.weights.W_dec, self.freeze.sound(), index
+                self.config.stability,
+                self.saes.weights.W_dec,
+                ~self.dead.dead(),
+                self.freeze.sound(),
+                index,
             )
         self.optimizer.zero_grad()
         torch.autograd.backward(objective_S.sum())
@@ -226,10 +233,11 @@ class Cohort:
 
     def _resample(self, index: int) -> None:
         dead, done = self.config.dead, index + 1
-        if dead.method != "resample" or done % dead.every or done > dead.until * self.steps:
+        every = dead.every or max(1, round(RESAMPLINGS * self.steps))
+        if dead.method != "resample" or done % every or done > dead.until * self.steps:
             return
         dead_SF = self.dead.dead() & self.freeze.sound().unsqueeze(1)
-        resample(self.saes, self.optimizer, self.batches, dead_SF, self.seeds, index)
+        resample(self.saes, self.start, self.optimizer, self.batches, dead_SF, self.seeds, index)
         self.dead.revive(dead_SF)
 
     def measure(self, done: int) -> Mapping[str, Value]:

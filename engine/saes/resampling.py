@@ -11,6 +11,7 @@ from torch.nn.functional import normalize
 
 from engine.saes.architecture import Architecture
 from engine.saes.batches import Batches
+from engine.saes.weights import Weights
 from engine.training import stream
 
 SAMPLE = 8_192
@@ -22,6 +23,7 @@ ENCODER_SHARE = 0.2
 @torch.no_grad()
 def resample(
     saes: Architecture,
+    start: Weights,
     optimizer: torch.optim.Optimizer,
     batches: Batches,
     dead_SF: Tensor,
@@ -32,10 +34,12 @@ def resample(
 
     For each, an input is drawn with probability proportional to its squared error squared (the square of
     its loss); the decoder row becomes its direction from b_dec, the encoder row the same, `ENCODER_SHARE`
-    as long as live rows are on average, the encoder bias 0. Thresholds and magnitudes stay.
+    as long as live rows are on average, the encoder bias 0; a threshold or magnitude of its own is again
+    what it was at the start.
 
     Args:
         saes: the SAEs.
+        start: their weights before training.
         optimizer: Adam over their parameters.
         batches: where inputs are drawn from: a sample that seed and step decide.
         dead_SF: which latents are dead, bool.
@@ -59,7 +63,10 @@ def resample(
         w.W_dec[place, dead_P] = rows_PD
         w.W_enc[place, dead_P] = rows_PD * (ENCODER_SHARE * norm)
         w.b_enc[place, dead_P] = 0.0
-        for parameter in (w.W_dec, w.W_enc, w.b_enc):
+        own = {name: extra for name, extra in w.extra.items() if extra.ndim > 1}
+        for name, extra in own.items():
+            extra[place, dead_P] = start.extra[name][place, dead_P.cpu()].to(extra.device)
+        for parameter in (w.W_dec, w.W_enc, w.b_enc, *own.values()):
             for name, moment in optimizer.state[parameter].items():
                 if name in ("exp_avg", "exp_avg_sq"):
                     moment[place, dead_P] = 0.0

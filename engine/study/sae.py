@@ -27,8 +27,8 @@ class Dead(Config):
     """Dead latents per input that take part in AuxK; None is half of d_in."""
     coefficient: Weight = 1 / 32
     """Weight of the AuxK loss; 0 switches it off."""
-    every: PositiveInt = 2_500
-    """Steps between two resamplings."""
+    every: PositiveInt | None = None
+    """Steps between two resamplings; None is a tenth of the training."""
     until: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     """Share of the training after which nothing is resampled: new latents need time to settle."""
 

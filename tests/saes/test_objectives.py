@@ -18,24 +18,36 @@ ROWS = torch.tensor(
     ]
 )
 BOTH = torch.tensor([0, 1])
+ALIVE = torch.ones(3, 2, dtype=torch.bool)
 ALL_SOUND = torch.ones(3, dtype=torch.bool)
 
 
 def test_consistency_by_hand() -> None:
     """Shift 1. Seed 0 finds (.6, .8) for both rows: cosines .6, .8. Seed 1: (.6, .8) finds (.8, .6): .96;
     (−1, 0) finds (0, −1): 0. Seed 2: (0, −1) finds (1, 0): 0; (.8, .6) finds (1, 0): .8."""
-    loss = consistency_loss(ROWS, BOTH, 1)
+    loss = consistency_loss(ROWS, ALIVE, BOTH, 1)
     assert loss.tolist() == pytest.approx([1 - 0.7, 1 - 0.48, 1 - 0.4], abs=1e-6)
-    assert consistency_loss(ROWS, torch.tensor([1]), 1).tolist() == pytest.approx(
+    assert consistency_loss(ROWS, ALIVE, torch.tensor([1]), 1).tolist() == pytest.approx(
         [0.2, 1.0, 0.2], abs=1e-6
     )
+
+
+def test_dead_rows_neither_seek_nor_are_found() -> None:
+    """Shift 1, as above, but (.6, .8) of seed 1 is dead: seed 0 finds (−1, 0) with −1 and 0; of seed 1 only
+    (−1, 0) seeks: 0; a seed whose partner is all dead, or who is, has loss 0."""
+    alive = ALIVE.clone()
+    alive[1, 0] = False
+    loss = consistency_loss(ROWS, alive, BOTH, 1)
+    assert loss.tolist() == pytest.approx([1 + 0.5, 1.0, 1 - 0.4], abs=1e-6)
+    alive[1] = False
+    assert consistency_loss(ROWS, alive, BOTH, 1).tolist() == pytest.approx([0, 0, 0.6], abs=1e-6)
 
 
 def test_both_sides_of_a_match_are_drawn_together() -> None:
     """−½ of each match's partner: row (1, 0) of seed 0 gets −(.6, .8)/2 as finder, and −(0, −1)/2 and
     −(.8, .6)/2 as the one that both rows of seed 2 found."""
     rows = ROWS.clone().requires_grad_()
-    torch.autograd.backward(consistency_loss(rows, BOTH, 1).sum())
+    torch.autograd.backward(consistency_loss(rows, ALIVE, BOTH, 1).sum())
     assert rows.grad is not None
     found = -0.5 * torch.tensor([0.6 + 0.0 + 0.8, 0.8 - 1.0 + 0.6])
     assert torch.allclose(rows.grad[0, 0], found, atol=1e-6)
@@ -48,21 +60,21 @@ def test_orthogonality_by_hand() -> None:
 
 def test_weights_and_frozen_seeds() -> None:
     options = Stability(consistency=2.0, orthogonality=10.0)
-    loss = stability_loss(options, ROWS, ALL_SOUND, step=0)
+    loss = stability_loss(options, ROWS, ALIVE, ALL_SOUND, step=0)
     orthogonal = 10.0 * orthogonality_loss(ROWS, BOTH)
-    shifts = [2.0 * consistency_loss(ROWS, BOTH, shift) + orthogonal for shift in (1, 2)]
+    shifts = [2.0 * consistency_loss(ROWS, ALIVE, BOTH, shift) + orthogonal for shift in (1, 2)]
     assert any(torch.allclose(loss, shift, atol=1e-5) for shift in shifts)
     poisoned = ROWS.clone()
     poisoned[1] = torch.nan
     sound = torch.tensor([True, False, True])
-    rest = stability_loss(options, poisoned.requires_grad_(), sound, step=0)
-    pair = 2.0 * consistency_loss(ROWS[[0, 2]], BOTH, 1) + orthogonal[[0, 2]]
+    rest = stability_loss(options, poisoned.requires_grad_(), ALIVE, sound, step=0)
+    pair = 2.0 * consistency_loss(ROWS[[0, 2]], ALIVE[:2], BOTH, 1) + orthogonal[[0, 2]]
     assert torch.allclose(rest[[0, 2]], pair, atol=1e-5)
     assert rest[1] == 0.0
     torch.autograd.backward(rest.sum())
     assert poisoned.grad is not None
     assert torch.isfinite(poisoned.grad[[0, 2]]).all(), "a spoiled seed spoils no other"
-    alone = stability_loss(options, ROWS, torch.tensor([True, False, False]), step=0)
+    alone = stability_loss(options, ROWS, ALIVE, torch.tensor([True, False, False]), step=0)
     assert alone.tolist() == [0.0, 0.0, 0.0], "one seed has nobody to agree with"
 
 

@@ -6,7 +6,7 @@ import torch
 from engine.saes.architectures import make_architecture
 from engine.saes.cohort import Cohort
 from engine.saes.resampling import resample
-from engine.study.sae import Dead, ReLU, Sae, TopK
+from engine.study.sae import Dead, JumpReLU, ReLU, Sae, TopK
 from tests.saes.conftest import TRAINING, activations, batches, fresh
 
 CONFIG = ReLU(d_sae=6, l1=0.1)
@@ -30,7 +30,7 @@ def test_dead_latents_are_set_anew_and_their_moments_forgotten() -> None:
     dead[0, [1, 4]] = True
     before = w.map(lambda t: t.detach().clone())
     data = batches()
-    resample(sae, optimizer, data, dead, (0, 1), step=9)  # type: ignore[arg-type]
+    resample(sae, fresh(CONFIG), optimizer, data, dead, (0, 1), step=9)  # type: ignore[arg-type]
     x = torch.nn.functional.normalize(data.take(data.train) - before.b_dec[0], dim=-1)
     live_norm = before.W_enc[0][~dead[0]].norm(dim=1).mean()
     for latent in (1, 4):
@@ -57,7 +57,7 @@ def test_inputs_with_a_large_error_are_chosen() -> None:
     data.activations_ND[odd] = 400.0
     dead = torch.zeros(2, 6, dtype=torch.bool)
     dead[1, 3] = True
-    resample(sae, optimizer, data, dead, (0, 1), step=9)  # type: ignore[arg-type]
+    resample(sae, fresh(CONFIG), optimizer, data, dead, (0, 1), step=9)  # type: ignore[arg-type]
     direction = torch.nn.functional.normalize(data.take(torch.tensor([odd]))[0] - w.b_dec[1], dim=0)
     assert torch.allclose(w.W_dec[1, 3], direction, atol=1e-5)
 
@@ -68,6 +68,7 @@ def test_what_is_drawn_follows_from_seed_and_step() -> None:
         sae, optimizer = prepared()
         resample(
             sae,  # type: ignore[arg-type]
+            fresh(CONFIG),
             optimizer,
             batches(),
             torch.ones(2, 6, dtype=torch.bool),
@@ -78,6 +79,41 @@ def test_what_is_drawn_follows_from_seed_and_step() -> None:
     assert torch.equal(found[0], found[1])
     assert not torch.equal(found[0], found[2])
     assert not torch.equal(found[0], found[3])
+
+
+def test_thresholds_of_revived_latents_start_again() -> None:
+    config = JumpReLU(d_sae=6, target_l0=2.0, threshold=0.25)
+    sae = make_architecture(config, fresh(config))
+    optimizer = torch.optim.Adam(list(sae.parameters().values()), lr=1e-3, fused=True)
+    torch.autograd.backward(
+        sum(p.sum() for p in sae.parameters().values())  # type: ignore[arg-type]
+    )
+    optimizer.step()
+    threshold = sae.weights.extra["threshold"]
+    with torch.no_grad():
+        threshold.fill_(3.0)
+    dead = torch.zeros(2, 6, dtype=torch.bool)
+    dead[1, 4] = True
+    resample(sae, fresh(config), optimizer, batches(), dead, (0, 1), step=9)
+    assert threshold[1].tolist() == [3.0, 3.0, 3.0, 3.0, 0.25, 3.0]
+    assert not optimizer.state[threshold]["exp_avg"][1, 4].any()
+    assert optimizer.state[threshold]["exp_avg"][1, 3].any()
+
+
+def test_resampling_is_due_by_a_share_of_the_training_unless_said(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """45 steps, a tenth rounds to 4; none after .8 of them."""
+    for every, due in ((None, [4, 8, 12, 16, 20, 24, 28, 32, 36]), (15, [15, 30])):
+        found: list[int] = []
+        dead = Dead(method="resample", after_tokens=10**6, every=every)
+        task = Cohort(ReLU(d_sae=6, l1=0.1, dead=dead), TRAINING, (3, 7), activations())
+        monkeypatch.setattr(
+            task.dead, "revive", lambda _, seen=found, t=task: seen.append(t.dead.seen)
+        )
+        for index in range(task.steps):
+            task.step(index)
+        assert [seen // 32 for seen in found] == due
 
 
 def share_that_fires(dead: Dead, config: Sae, bias: float) -> float:
