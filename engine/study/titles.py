@@ -81,7 +81,10 @@ def cohort_titles(found: Sequence[Entry]) -> list[str]:
     several = len({entry.hook for entry in found}) > 1
     bases = [f"{sae_title(e.sae)} {e.hook}" if several else sae_title(e.sae) for e in found]
     return _tell_apart(
-        bases, [_cohort(entry) for entry in found], [_searched(entry) for entry in found]
+        bases,
+        [_cohort(entry) for entry in found],
+        [_searched(entry) for entry in found],
+        [_usual(entry.sae) for entry in found],
     )
 
 
@@ -101,17 +104,35 @@ def seeds_title(seeds: Sequence[int]) -> str:
     return f"{'seed' if len(seeds) == 1 else 'seeds'} {','.join(map(str, seeds))}"
 
 
+def _usual(sae: Sae) -> Settings:
+    """Return what the settings of an SAE are where a study says nothing."""
+    defaults = {
+        name: field.default.model_dump(mode="json")
+        if hasattr(field.default, "model_dump")
+        else field.default
+        for name, field in type(sae).model_fields.items()
+        if not field.is_required()
+    }
+    return _flat(defaults)
+
+
 def _tell_apart(
-    bases: list[str], settings: list[Settings], searched: Sequence[Sequence[str]]
+    bases: list[str],
+    settings: list[Settings],
+    searched: Sequence[Sequence[str]],
+    usual: Sequence[Settings] | None = None,
 ) -> list[str]:
+    """Return titles that differ where settings do: searched values, and what is not as usual."""
+    known = usual or [{} for _ in bases]
     groups: dict[str, list[Settings]] = {}
     for base, one in zip(bases, settings, strict=True):
         groups.setdefault(base, []).append(one)
     varied = {base: _varied(group) for base, group in groups.items()}
     titles = []
-    for base, one, names in zip(bases, settings, searched, strict=True):
-        shown = [name for name in dict.fromkeys([*names, *varied[base]]) if name in one]
-        titles.append(_join(base, {name: one[name] for name in shown}))
+    for base, one, names, plain in zip(bases, settings, searched, known, strict=True):
+        telling = [n for n in varied[base] if n not in plain or plain[n] != one.get(n)]
+        shown = [name for name in dict.fromkeys([*names, *telling]) if name in one]
+        titles.append(_join(base, {n.removeprefix("stability."): one[n] for n in shown}))
     return titles
 
 

@@ -206,14 +206,14 @@ TITLES = {
     "entries that differ in one field": (
         [{"dead": {"method": "ghost"}}, {}],
         {},
-        ["topk 12 k2 dead.method ghost", "topk 12 k2 dead.method auxk"],
+        ["topk 12 k2 dead.method ghost", "topk 12 k2"],
     ),
     "entries that differ and a searched rate": (
         [{"stability": {"consistency": 0.1}}, {}],
         {"training.lr": [0.1]},
         [
-            "topk 12 k2 lr 0.1 stability.consistency 0.1",
-            "topk 12 k2 lr 0.1 stability.consistency 0",
+            "topk 12 k2 lr 0.1 consistency 0.1",
+            "topk 12 k2 lr 0.1",
         ],
     ),
     "what the title shows is not said again": ([{}], {"saes.*.k": [1, 3]}, ["topk 12 k1", "topk 12 k3"]),
