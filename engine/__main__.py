@@ -6,9 +6,9 @@ import sys
 def main() -> None:
     """Run the command line and leave with its exit code."""
     try:
-        from engine import cli
+        from engine.cli.main import main as run
 
-        code = cli.main()
+        code = run()
     except KeyboardInterrupt:  # while the imports run, before anything was started
         code = 130
     sys.exit(code)

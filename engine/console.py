@@ -12,10 +12,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from engine.client import newest_row
+from engine.client.queue import newest_row
 from engine.disk.curves import Row
-from engine.jobs.foreground import Event
-from engine.study.plan import Job
+from engine.disk.root import RunsRoot
+from engine.disk.text import visible_line
+from engine.jobs.events import Event, Named
 
 LINE_EVERY_SECONDS = 10.0
 REFRESH_SECONDS = 0.5
@@ -67,19 +68,19 @@ def duration(seconds: float) -> str:
 
 def ending(event: Event) -> str:
     """Return the line that says how a job ended."""
-    mark, name = MARKS[event.what], event.job.name
+    mark, name = MARKS[event.what], visible_line(event.job.name)
     if event.what == "cached":
         return f"{mark} {name}: cached"
     if event.what == "done":
         return f"{mark} {name}: {duration(event.seconds)}"
-    return f"{mark} {name}: {event.message}"
+    return f"{mark} {name}: {visible_line(event.message)}"
 
 
 class Lines:
     """Plain lines for logs and pipes: starts, ends, and a sign of life now and then."""
 
     def __init__(self, console: Console, runs: Path) -> None:
-        self._console, self._runs = console, runs
+        self._console, self._runs = console, RunsRoot(runs)
         self._said: dict[str, float] = {}
 
     def __enter__(self) -> Self:
@@ -92,7 +93,7 @@ class Lines:
         """Print what is worth a line."""
         if event.what == "started":
             self._said[event.job.key] = time.monotonic()
-            self._print(f"  {event.job.name}: started")
+            self._print(f"  {visible_line(event.job.name)}: started")
         elif event.what == "running":
             # A job of hours says less often that it lives than one of minutes.
             if time.monotonic() - self._said[event.job.key] < max(
@@ -100,10 +101,12 @@ class Lines:
             ):
                 return
             self._said[event.job.key] = time.monotonic()
-            row = newest_row(event.job, self._runs)
+            row = newest_row(self._runs, event.job)
             if row is not None:
                 of = f" of {event.job.steps}" if event.job.steps else ""
-                self._print(f"  {event.job.name}: step {row['step']}{of}  {headline(row)}")
+                self._print(
+                    f"  {visible_line(event.job.name)}: step {row['step']}{of}  {headline(row)}"
+                )
         else:
             self._print(ending(event))
 
@@ -115,8 +118,8 @@ class Live:
     """One line per running job, drawn over itself; ended jobs stay above."""
 
     def __init__(self, console: Console, runs: Path) -> None:
-        self._runs = runs
-        self._tasks: dict[str, tuple[Job, TaskID]] = {}
+        self._runs = RunsRoot(runs)
+        self._tasks: dict[str, tuple[Named, TaskID]] = {}
         self._drawn = 0.0
         self._progress = Progress(
             TextColumn("  {task.description}"),
@@ -141,7 +144,7 @@ class Live:
         """Draw the running jobs at most twice a second."""
         if event.what == "started":
             task = self._progress.add_task(
-                escape(event.job.name), total=event.job.steps or None, figure=""
+                escape(visible_line(event.job.name)), total=event.job.steps or None, figure=""
             )
             self._tasks[event.job.key] = (event.job, task)
         elif event.what == "running":
@@ -149,7 +152,7 @@ class Live:
                 return
             self._drawn = time.monotonic()
             for job, task in self._tasks.values():
-                row = newest_row(job, self._runs)
+                row = newest_row(self._runs, job)
                 if row is not None:
                     self._progress.update(task, completed=row["step"], figure=headline(row))
             self._progress.refresh()

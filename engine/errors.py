@@ -5,7 +5,8 @@ HusaiError                 exit code
 ├── EnvironmentUnfit       3    this machine cannot do what was asked
 ├── JobFailed              1    a job ended without a result
 │   ├── GateFailed         1    a check that must hold before SAEs are trained does not
-│   └── Diverged           1    a loss became non-finite
+│   ├── Diverged           1    a loss became non-finite
+│   └── Superseded         1    a later attempt of the same job has begun
 ├── CorruptArtifact        1    a file does not match its recorded digest
 └── Interrupted            130  a signal asked the work to stop; it was saved
 """
@@ -45,6 +46,10 @@ class GateFailed(JobFailed):
 
 class Diverged(JobFailed):
     """A loss or a weight became non-finite."""
+
+
+class Superseded(JobFailed):
+    """A later attempt of the same job has begun: this one must leave no trace."""
 
 
 class CorruptArtifact(HusaiError):

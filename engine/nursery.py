@@ -1,9 +1,9 @@
 """Forks workers from a process that has imported torch already: `python -P -m engine.nursery`.
 
 Importing torch and its kin takes seconds, and a study has many short jobs. The nursery imports once, without
-computing anything, and each worker is a fork of it. It reads run directories from standard input, one a line,
-and writes JSON lines: `{"directory", "pid"}` for a start, `{"pid", "code"}` for an end. When standard input
-closes, its workers are asked to save and leave.
+computing anything, and each worker is a fork of it. It reads JSON lines from standard input, `{"directory",
+"attempt"}`, and writes others: `{"directory", "pid"}` for a start, `{"pid", "code"}` for an end. When standard
+input closes, its workers are asked to save and leave; with `--detached` it waits until they are done.
 """
 
 from __future__ import annotations
@@ -42,6 +42,7 @@ _PR_SET_PDEATHSIG = 1
 
 def main() -> int:
     """Serve until standard input closes."""
+    detached = "--detached" in sys.argv[1:]
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(
             number, signal.SIG_IGN
@@ -62,14 +63,17 @@ def main() -> int:
             if not data:
                 break
             *lines, pending = (pending + data).split(b"\n")
-            for line in lines:
-                children.add(_start(RunDirectory(Path(os.fsdecode(line)))))
+            for request in map(json.loads, lines):
+                run = RunDirectory(Path(request["directory"]), request["attempt"])
+                children.add(_start(run, detached))
         elif left:
             with contextlib.suppress(ImportError):  # a worker that needs it will say so itself
                 import_module(left.pop(0))
             if not left:
                 gc.freeze()  # shared pages stay shared when a fork collects garbage
-    _dismiss(children)
+    if not detached:  # else another supervisor adopts them
+        _ask_to_leave(children)
+    _await(children)
     return 0
 
 
@@ -90,34 +94,39 @@ def _reap(children: set[int]) -> None:
             _say(pid=pid, code=os.waitstatus_to_exitcode(status))
 
 
-def _dismiss(children: set[int]) -> None:
+def _ask_to_leave(children: set[int]) -> None:
     for pid in children:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(pid, signal.SIGTERM)
+
+
+def _await(children: set[int]) -> None:
     for pid in children:
         with contextlib.suppress(ChildProcessError):
             os.waitpid(pid, 0)
 
 
-def _start(run: RunDirectory) -> int:
+def _start(run: RunDirectory, detached: bool) -> int:
     """Start the worker of a run directory and return its pid: a fork, or, where other threads exist that a
     fork would cut off in the middle of something, a process of its own."""
-    pid = _fork(run) if len(os.listdir("/proc/self/task")) == 1 else _spawn(run)
+    alone = len(os.listdir("/proc/self/task")) == 1
+    pid = _fork(run, detached) if alone else _spawn(run)
     _say(directory=str(run.path), pid=pid)
     return pid
 
 
-def _fork(run: RunDirectory) -> int:
+def _fork(run: RunDirectory, detached: bool) -> int:
     here = os.getpid()
     pid = os.fork()
     if pid:
         return pid
     code = 1
     try:
-        # If the nursery dies, even by kill -9, the worker is asked to save and leave.
-        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != here:
-            os._exit(130)
+        if not detached:
+            # If the nursery dies, even by kill -9, the worker is asked to save and leave.
+            ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGTERM)
+            if os.getppid() != here:
+                os._exit(130)
         os.setsid()
         signal.set_wakeup_fd(-1)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
@@ -128,7 +137,7 @@ def _fork(run: RunDirectory) -> int:
             os.dup2(source, target)
         from engine import worker
 
-        code = worker.main([str(run.path)])
+        code = worker.main(_arguments(run))
     except BaseException:
         traceback.print_exc()
     finally:
@@ -139,11 +148,15 @@ def _fork(run: RunDirectory) -> int:
         os._exit(code)
 
 
+def _arguments(run: RunDirectory) -> list[str]:
+    return [str(run.path), "--attempt", str(run.attempt)]
+
+
 def _spawn(run: RunDirectory) -> int:
     log = (os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     return os.posix_spawn(
         sys.executable,
-        [sys.executable, "-P", "-m", "engine.worker", str(run.path)],
+        [sys.executable, "-P", "-m", "engine.worker", *_arguments(run)],
         dict(os.environ),
         file_actions=[
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),

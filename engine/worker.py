@@ -6,6 +6,7 @@ It knows its run directory and nothing else, so any job can be repeated by hand.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import fcntl
 import os
 import resource
@@ -18,8 +19,12 @@ from pathlib import Path
 from typing import IO, Any
 
 from engine.disk.atomic import write_json
+from engine.disk.failpoints import enter_role
+from engine.disk.heartbeat import Heartbeat
+from engine.disk.root import PRIVATE_UMASK
 from engine.disk.rundir import RunDirectory
-from engine.errors import HusaiError, InputError, Interrupted
+from engine.errors import HusaiError, InputError, Interrupted, Superseded
+from engine.jobs.failures import sort_of
 from engine.study.fingerprint import package_version
 
 _VERSIONS = ("husai", "torch", "transformer-lens", "numpy", "scipy", "safetensors")
@@ -30,15 +35,23 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.worker", description=main.__doc__)
     parser.add_argument("directory", type=Path, help="run directory with a job.json")
     parser.add_argument("--leash", action="store_true", help="stop when standard input is closed")
+    parser.add_argument(
+        "--attempt", type=int, help="publish nothing once another attempt has begun"
+    )
     options = parser.parse_args(arguments)
     stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     if options.leash:
         threading.Thread(target=_follow_leash, args=(stop,), daemon=True).start()
-    run = RunDirectory(options.directory.resolve())
+    os.umask(PRIVATE_UMASK)
+    enter_role("worker")
+    run = RunDirectory(options.directory.resolve(), options.attempt)
     try:
         return _work(run, stop)
+    except Superseded as error:
+        print(error, flush=True)  # and nothing else: the directory belongs to the other one
+        return error.exit_code
     except HusaiError as error:
         return _record(run, error, error.exit_code)
     except Exception as error:
@@ -56,7 +69,8 @@ def _follow_leash(stop: threading.Event) -> None:
 def _work(run: RunDirectory, stop: threading.Event) -> int:
     job = run.read_job()
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
-    with _only_worker(run, stop):
+    with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0):
+        run.check_attempt()
         if run.done():
             run.remove_checkpoints()  # the worker before was killed after its result
             print("already done", flush=True)
@@ -64,10 +78,10 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         started = time.monotonic()
         # Importing torch takes a second or two; a stop that arrives meanwhile is seen before the work.
         from engine.stages.context import Context
-        from engine.stages.kinds import stage_of
+        from engine.stages.kinds import COMPUTE_NOTHING, stage_of
 
         stage = stage_of(job["kind"])
-        if job["kind"] != "report":  # which computes nothing
+        if job["kind"] not in COMPUTE_NOTHING:
             from engine.stages import numerics
 
             numerics.configure(job["threads"], job["placement"]["deterministic"])
@@ -82,7 +96,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)
         result = stage(context)
         seconds = time.monotonic() - started
-        run.finish({**result, "provenance": _provenance(job, seconds)})
+        attempt = run.newest_attempt()
+        run.finish({**result, "provenance": {**_provenance(job, seconds), "attempt": attempt}})
         run.remove_checkpoints()
         print(f"done in {seconds:.1f} s", flush=True)
     return 0
@@ -92,7 +107,7 @@ class _only_worker:  # noqa: N801  reads as a verb in `with`
     """Holds the run directory's lock; waits while another worker is in it."""
 
     def __init__(self, run: RunDirectory, stop: threading.Event) -> None:
-        self._path, self._stop = run.path / ".lock", stop
+        self._path, self._stop = run.lock_file, stop
 
     def __enter__(self) -> None:
         self._file: IO[str] = open(self._path, "w")
@@ -150,7 +165,9 @@ def _record(run: RunDirectory, error: Exception, code: int) -> int:
         str(error) if isinstance(error, HusaiError) else f"{kind}: {error}; log: {run.log_file}"
     )
     if run.path.is_dir():
-        write_json(run.error_file, {"error": kind, "message": message, "exit_code": code})
+        said = {"error": kind, "sort": sort_of(error), "message": message, "exit_code": code}
+        with contextlib.suppress(OSError):  # on a full disk the exit code has to do
+            write_json(run.error_file, said)
     return code
 
 

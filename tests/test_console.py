@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from engine.client.studies import run_directory
 from engine.console import Lines, Live, Screen, choose, duration, headline
 from engine.disk.curves import CurveWriter
-from engine.jobs.foreground import Event, run_directory
+from engine.jobs.events import Event
 from engine.study.machine import Machine
 from engine.study.plan import Job, make_plan
 from engine.study.profile import place, read_profile

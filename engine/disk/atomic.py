@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from engine.disk.failpoints import failpoint
 from engine.errors import CorruptArtifact
 
 MANIFEST = "manifest.json"
@@ -22,8 +23,11 @@ def write_bytes(path: Path, data: bytes) -> None:
         with open(aside, "wb") as file:
             file.write(data)
             file.flush()
+            failpoint("write.before-fsync")
             os.fsync(file.fileno())
+        failpoint("write.before-rename")
         os.replace(aside, path)
+        failpoint("write.after-rename")
     except BaseException:
         aside.unlink(missing_ok=True)
         raise
@@ -84,10 +88,13 @@ def publish_directory(aside: Path, final: Path) -> None:
         os.fsync(descriptor)
         os.close(descriptor)
     write_json(aside / MANIFEST, manifest)
+    failpoint("publish.before-rename")
     replaced = final.with_name(f".{final.name}.{os.getpid()}.old")
     if final.exists():
         os.rename(final, replaced)
+        failpoint("publish.between-renames")
     os.rename(aside, final)
+    failpoint("publish.after-rename")
     sync_directory(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
 

@@ -19,7 +19,8 @@ from engine.disk.atomic import (
     verify_directory,
     write_json,
 )
-from engine.errors import CorruptArtifact
+from engine.disk.failpoints import failpoint
+from engine.errors import CorruptArtifact, Superseded
 
 
 class RunDirectory:
@@ -29,8 +30,10 @@ class RunDirectory:
     artifacts, `result.json`. A directory with a result is done.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: Path, attempt: int | None = None) -> None:
+        """Name a run directory; a worker gives the number of its attempt, and publishes nothing once another
+        has begun."""
+        self.path, self.attempt = path, attempt
 
     @property
     def job_file(self) -> Path:
@@ -68,6 +71,21 @@ class RunDirectory:
         return self.path / "result.json"
 
     @property
+    def attempt_file(self) -> Path:
+        """Number of the attempt that may publish here."""
+        return self.path / "attempt.json"
+
+    @property
+    def sign_file(self) -> Path:
+        """Sign of life of the worker in it."""
+        return self.path / "worker.json"
+
+    @property
+    def lock_file(self) -> Path:
+        """Locked by the worker in it."""
+        return self.path / ".lock"
+
+    @property
     def error_file(self) -> Path:
         """Why the last attempt ended without a result."""
         return self.path / "error.json"
@@ -84,6 +102,27 @@ class RunDirectory:
             with contextlib.suppress(CorruptArtifact):
                 kept = self.read_job()
         write_json(self.job_file, {**job, **kept, "policy": job.get("policy", {})})
+
+    def set_policy(self, policy: Mapping[str, Any]) -> None:
+        """Let a finished job follow a newer request's policy, which decides no digit of it."""
+        write_json(self.job_file, {**self.read_job(), "policy": policy})
+
+    def begin_attempt(self, attempt: int) -> None:
+        """Let an attempt publish here, and none before it."""
+        self.error_file.unlink(missing_ok=True)
+        write_json(self.attempt_file, {"attempt": attempt})
+
+    def newest_attempt(self) -> int:
+        """Return the number of the attempt that may publish here; 0 if there was none."""
+        with contextlib.suppress(CorruptArtifact, OSError):
+            found = read_object(self.attempt_file).get("attempt")
+            return found if isinstance(found, int) else 0
+        return 0
+
+    def check_attempt(self) -> None:
+        """Raise Superseded if a later attempt than ours has begun."""
+        if self.attempt is not None and self.newest_attempt() != self.attempt:
+            raise Superseded(f"attempt {self.attempt} was superseded by {self.newest_attempt()}")
 
     def read_job(self) -> dict[str, Any]:
         """Read `job.json`; raise CorruptArtifact if it is missing or torn."""
@@ -106,9 +145,11 @@ class RunDirectory:
         """Publish the artifacts, then the result; from then on the job is done."""
         aside = self.path / ".artifacts"
         aside.mkdir(parents=True, exist_ok=True)
+        self.check_attempt()
         publish_directory(aside, self.artifacts)
         self.error_file.unlink(missing_ok=True)
         sealed = {**result, "manifest": digest(self.artifacts / MANIFEST)}
+        failpoint("result.before-write")
         write_json(self.result_file, {**sealed, "seal": _seal(sealed)})
 
     def read_result(self) -> dict[str, Any]:
@@ -151,6 +192,7 @@ class RunDirectory:
 
     def publish_checkpoint(self, step: int, keep: int = 2) -> None:
         """Make a written checkpoint count and remove all but the newest `keep`."""
+        self.check_attempt()
         publish_directory(self.checkpoints / f".step-{step}", self.checkpoints / f"step-{step}")
         for old in self._steps()[:-keep]:
             shutil.rmtree(self.checkpoints / f"step-{old}", ignore_errors=True)
@@ -177,6 +219,10 @@ class RunDirectory:
     def remove_checkpoints(self) -> None:
         """Remove all checkpoints (a finished job needs none)."""
         shutil.rmtree(self.checkpoints, ignore_errors=True)
+
+    def progress(self) -> int:
+        """Return the step of the newest checkpoint, 0 without one."""
+        return max(self._steps(), default=0)
 
     def _steps(self) -> list[int]:
         if not self.checkpoints.is_dir():

@@ -5,18 +5,25 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import select
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
+from engine.disk.heartbeat import Sign, lives
 from engine.disk.rundir import RunDirectory
 from engine.study.profile import Placement, worker_environment
 
 LOST = -9
 """Exit code of workers whose nursery is gone: it was killed, and they with it."""
+
+
+UNKNOWN = 1 << 16
+"""Exit code of a worker that ended while nobody who could know it was there."""
 
 
 class Handle(Protocol):
@@ -35,8 +42,11 @@ class Handle(Protocol):
 class Launcher(Protocol):
     """Starts workers."""
 
-    def start(self, run: RunDirectory) -> Handle:
-        """Start the worker of a run directory that holds a `job.json`."""
+    def start(self, run: RunDirectory, attempt: int) -> Handle:
+        """Start the worker of a run directory that holds a `job.json`, for one attempt."""
+
+    def wait(self, seconds: float) -> None:
+        """Return after some seconds, or sooner when a worker may have ended."""
 
     def close(self) -> None:
         """Let go of everything; workers that still run are asked to save and leave."""
@@ -68,22 +78,24 @@ class LocalHandle:
 class LocalLauncher:
     """Starts each worker on this machine as a fresh process.
 
-    A worker has its own session, so a Ctrl-C in the terminal reaches only us and we decide; and it
-    holds a pipe from us as a leash: if we are killed, it saves and leaves.
+    A worker has its own session, so a Ctrl-C in the terminal reaches only us and we decide. On a leash it
+    holds a pipe from us: if we are killed, it saves and leaves. Without one it goes on.
     """
 
-    def __init__(self, python: str = sys.executable) -> None:
-        self._python = python
+    def __init__(self, python: str = sys.executable, *, leash: bool = True) -> None:
+        self._command = [python, "-P", "-m", "engine.worker"]
+        self._leash = leash
 
-    def start(self, run: RunDirectory) -> LocalHandle:
-        """Start `python -P -m engine.worker DIR --leash`; its output is appended to the run's log.
+    def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
+        """Start `python -P -m engine.worker DIR`; its output is appended to the run's log.
 
         -P keeps the user's current folder out of the worker's imports.
         """
-        with open(run.log_file, "ab") as log:
+        words = [*self._command, str(run.path), "--attempt", str(attempt)]
+        with _private_log(run) as log:
             process = subprocess.Popen(
-                [self._python, "-P", "-m", "engine.worker", str(run.path), "--leash"],
-                stdin=subprocess.PIPE,
+                [*words, "--leash"] if self._leash else words,
+                stdin=subprocess.PIPE if self._leash else subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
@@ -91,8 +103,41 @@ class LocalLauncher:
             )
         return LocalHandle(process)
 
+    def wait(self, seconds: float) -> None:
+        """Sleep."""
+        time.sleep(seconds)
+
     def close(self) -> None:
-        """Do nothing: workers are on a leash of their own."""
+        """Do nothing: workers are on a leash of their own, or on none."""
+
+
+def _private_log(run: RunDirectory) -> BinaryIO:
+    flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    return open(os.open(run.log_file, flags, 0o600), "ab")
+
+
+class AdoptedHandle:
+    """A worker that another process has started."""
+
+    def __init__(self, sign: Sign) -> None:
+        self._sign = sign
+
+    def poll(self) -> int | None:
+        """Return None while it runs, then `UNKNOWN`: only its parent is told the code."""
+        return None if lives(self._sign) else UNKNOWN
+
+    def terminate(self) -> None:
+        """Send SIGTERM."""
+        self._send(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send SIGKILL to the worker and what it started."""
+        self._send(signal.SIGKILL)
+
+    def _send(self, number: signal.Signals) -> None:
+        if lives(self._sign):
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(self._sign.pid, number)
 
 
 def _environment(settings: Mapping[str, str]) -> dict[str, str]:
@@ -141,21 +186,24 @@ class NurseryLauncher:
     Not for accelerators (a driver does not survive a fork) and not on macOS (neither do its frameworks).
     """
 
-    def __init__(self, settings: Mapping[str, str], python: str = sys.executable) -> None:
+    def __init__(
+        self, settings: Mapping[str, str], python: str = sys.executable, *, leash: bool = True
+    ) -> None:
         """Prepare; the nursery is started with the first worker.
 
         Args:
             settings: environment that the libraries read while they are imported.
             python: interpreter.
+            leash: whether workers save and leave when we are killed.
         """
-        self._command = [python, "-P", "-m", "engine.nursery"]
+        self._command = [python, "-P", "-m", "engine.nursery", *([] if leash else ["--detached"])]
         self._settings = settings
         self._process: subprocess.Popen[bytes] | None = None
         self._torn = b""
         self._pids: dict[str, int] = {}
         self._codes: dict[int, int] = {}
 
-    def start(self, run: RunDirectory) -> ForkedHandle:
+    def start(self, run: RunDirectory, attempt: int) -> ForkedHandle:
         """Ask for the worker of a run directory; its output is appended to the run's log."""
         directory = str(run.path.resolve())
         self._pids.pop(directory, None)
@@ -165,7 +213,8 @@ class NurseryLauncher:
         assert self._process is not None
         assert self._process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # the next poll finds the nursery dead
-            self._process.stdin.write(os.fsencode(directory) + b"\n")
+            request = json.dumps({"directory": directory, "attempt": attempt})
+            self._process.stdin.write(request.encode() + b"\n")
             self._process.stdin.flush()
         return ForkedHandle(self, directory, self._process)
 
@@ -198,6 +247,14 @@ class NurseryLauncher:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)
 
+    def wait(self, seconds: float) -> None:
+        """Return after some seconds, or when the nursery has something to say."""
+        stdout = self._process.stdout if self._process else None
+        if self._process is None or stdout is None or self._process.poll() is not None:
+            time.sleep(seconds)
+        else:
+            select.select([stdout], [], [], seconds)
+
     def close(self) -> None:
         """End the nursery once its workers have saved and left."""
         if self._process is None:
@@ -223,8 +280,10 @@ class NurseryLauncher:
                 self._codes[message["pid"]] = message["code"]
 
 
-def local_launcher(placement: Placement) -> Launcher:
-    """Return the fastest launcher that is sound for a placement on this machine."""
+def local_launcher(placement: Placement, *, leash: bool = True) -> Launcher:
+    """Return the fastest launcher that is sound for a placement on this machine; on a leash, workers save and
+    leave when we are killed."""
     if sys.platform == "linux" and placement.device == "cpu":
-        return NurseryLauncher(worker_environment(placement, placement.threads, "Linux"))
-    return LocalLauncher()
+        settings = worker_environment(placement, placement.threads, "Linux")
+        return NurseryLauncher(settings, leash=leash)
+    return LocalLauncher(leash=leash)

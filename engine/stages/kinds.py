@@ -7,7 +7,9 @@ from importlib import import_module
 from engine.errors import InputError
 from engine.stages.context import Stage
 
-KINDS = ("subject", "activations", "cohort", "analysis", "report")
+KINDS = ("subject", "activations", "cohort", "analysis", "report", "rehearsal")
+COMPUTE_NOTHING = ("report", "rehearsal")
+"""Kinds that need no torch."""
 
 
 def stage_of(kind: str) -> Stage:

@@ -13,10 +13,15 @@ from typing import Any
 
 import pytest
 
-from engine import cli, client
+from engine.cli import main as cli
+from engine.cli.options import stop_on_signals
+from engine.client import studies as client
 from engine.study.spec import write_yaml
 
-COMMANDS = {"run", "plan", "report", "studies", "profiles", "doctor", "schema", "bench sae"}
+COMMANDS = {
+    "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
+    "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
+}  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
     "plan": {"--profile", "--runs", "--set", "--json"},
@@ -34,6 +39,20 @@ OPTIONS = {
         "--json",
     },
     "schema": set(),
+    "submit": {"--profile", "--runs", "--set", "--priority", "--json"},
+    "up": {"--profile", "--runs", "--foreground", "--json"},
+    "down": {"--runs", "--json"},
+    "status": {"--runs", "--json"},
+    "jobs": {"--runs", "--json"},
+    "watch": {"--runs", "--json"},
+    "logs": {"--follow", "--runs", "--json"},
+    "pause": {"--runs", "--json"},
+    "resume": {"--runs", "--json"},
+    "cancel": {"--runs", "--json"},
+    "retry": {"--runs", "--json"},
+    "priority": {"--runs", "--json"},
+    "gc": {"--runs", "--yes", "--json"},
+    "health": {"--runs", "--json"},
 }
 
 
@@ -258,7 +277,7 @@ def test_ignored_signals_stay_ignored() -> None:
     before = [signal.signal(number, signal.SIG_DFL) for number in numbers]
     try:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
-        cli._stop_on_signals()
+        stop_on_signals()
         assert signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
         assert callable(signal.getsignal(signal.SIGINT))
     finally:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from engine.client import run_plan
+from engine.client.studies import run_directory, run_plan
 from engine.disk.rundir import RunDirectory
 from engine.errors import HusaiError
-from engine.jobs.foreground import Outcome, run_directory
+from engine.jobs.events import Outcome
+from engine.jobs.failures import sort_of
 from engine.stages.context import Context
 from engine.stages.kinds import stage_of
 from engine.study.machine import Machine
@@ -39,7 +41,7 @@ class Finished:
 class InProcess:
     """Does a job at once, here."""
 
-    def start(self, run: RunDirectory) -> Finished:
+    def start(self, run: RunDirectory, attempt: int) -> Finished:
         job = run.read_job()
         inputs = {
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
@@ -47,14 +49,17 @@ class InProcess:
         context = Context(run, job["config"], job["policy"], inputs, "cpu", lambda: False)
         provenance = {
             "seconds": 1.0, "peak_memory_bytes": 1, "warnings": [], "versions": {}, "environment": {},
-            "threads": 1, "placement": job["placement"], "thread_pools": [],
+            "threads": 1, "placement": job["placement"], "thread_pools": [], "attempt": attempt,
         }  # fmt: skip
         try:
             run.finish({**stage_of(job["kind"])(context), "provenance": provenance})
         except HusaiError as error:
-            run.error_file.write_text(f'{{"message": "{error}"}}')
+            said = {"sort": sort_of(error), "message": str(error)}
+            run.error_file.write_text(json.dumps(said))
             return Finished(error.exit_code)
         return Finished(0)
+
+    def wait(self, seconds: float) -> None: ...
 
     def close(self) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
-from engine.jobs.foreground import Outcome
+from engine.jobs.events import Outcome
 from engine.study.plan import Plan
 
 Execute = Callable[[dict[str, Any]], tuple[Plan, Outcome]]

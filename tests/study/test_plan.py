@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError
+from engine.jobs.submission import job_file
 from engine.study import fingerprint
 from engine.study.forecast import forecast
 from engine.study.machine import Machine
@@ -270,16 +271,19 @@ def test_every_preset_can_be_planned(placement: Placement) -> None:
 def test_a_partial_report_is_another_job(placement: Placement, study_data: dict[str, Any]) -> None:
     plan = plan_for(placement, study_data, **{"subject.noise": [0.0, 0.5]})
     first, second = (cohort["role"] for cohort in plan.report.config["cohorts"])
-    rest = partial_report(plan, {first: "diverged"})
+    file = job_file(plan.report, placement, "Linux")
+    keys = {job.directory: job.key for job in plan.jobs}
+    rest = partial_report(file, keys, {first: "diverged"})
     assert rest is not None
-    assert rest.key != plan.report.key
-    assert rest.config["failed"] == {"topk 12 k2 noise 0": "diverged"}
-    assert set(rest.inputs) == {"subject.1", second}
-    assert [one["role"] for one in rest.config["subjects"]] == ["subject.1"]
-    assert partial_report(plan, {first: "x", second: "y"}) is None
-    other = partial_report(plan, {first: "another reason"})
+    assert rest["key"] != plan.report.key
+    assert rest["config"]["failed"] == {"topk 12 k2 noise 0": "diverged"}
+    assert set(rest["inputs"]) == {"subject.1", second}
+    assert [one["role"] for one in rest["config"]["subjects"]] == ["subject.1"]
+    assert partial_report(file, keys, {first: "x", second: "y"}) is None
+    assert partial_report(file, keys, {}) == file, "with nothing lost it is the whole report"
+    other = partial_report(file, keys, {first: "another reason"})
     assert other is not None
-    assert other.key != rest.key
+    assert other["key"] != rest["key"]
 
 
 # One SAE of 12 latents on 8 inputs has 2 · 8 · 12 + 12 + 8 = 212 weights: 16 · 212 bytes with gradient and

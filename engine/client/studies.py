@@ -1,32 +1,46 @@
-"""The one door to the engine: plan, run, read. Loads no torch."""
+"""Studies: plan, run, submit, read. Loads no torch."""
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
-import os
 import re
 import shutil
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.disk.atomic import publish_directory, read_json, write_bytes
-from engine.disk.curves import Row, read_last_row
+from engine.client.queue import follow, read_outcome
+from engine.disk.atomic import read_json
+from engine.disk.failpoints import enter_role
+from engine.disk.inbox import Inbox
+from engine.disk.root import RunsRoot
+from engine.disk.rundir import RunDirectory
 from engine.errors import CorruptArtifact, EnvironmentUnfit, InputError, JobFailed
-from engine.jobs.foreground import Event, Foreground, Outcome, is_cached, run_directory
+from engine.jobs.events import Event, Named, Outcome
 from engine.jobs.launch import Launcher, local_launcher, run_module
+from engine.jobs.lock import holder
+from engine.jobs.messages import Submission
+from engine.jobs.service import serve
+from engine.jobs.submission import submission_of
 from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import fitting, place, profiles, read_profile, worker_environment
-from engine.study.spec import NAME, presets, read_study, write_yaml
+from engine.study.spec import NAME, presets, read_study
 from engine.study.titles import count_saes
 from engine.study.workload import find_workload
 
-RUNS_MODE = 0o700
+
+def run_directory(runs: Path, job: Named) -> RunDirectory:
+    """Return the run directory of a job below a runs root."""
+    return RunsRoot(runs).run(job.directory)
+
+
+def is_cached(runs: Path, job: Named) -> bool:
+    """Return whether a job has a sound result; changes nothing."""
+    run = run_directory(runs, job)
+    return run.done() and run.sound()
 
 
 def open_plan(study: str, profile: str = "auto", overrides: Sequence[str] = ()) -> Plan:
@@ -57,25 +71,50 @@ def run_plan(
     stop: Callable[[], bool],
     launcher: Launcher | None = None,
 ) -> Outcome:
-    """Execute a plan in this process and publish its report.
+    """Work off a plan to its end and publish its report: in this process, or, where a supervisor is up, there.
 
     Raises:
         EnvironmentUnfit: another process is executing in this runs root, or it cannot be written.
-        Interrupted: `stop` returned true; the same call goes on where it was.
+        Interrupted: `stop` returned true; the same call goes on where it was. A supervisor works on.
     """
-    prepare_runs(runs)
-    with _only_runner(runs):
-        folder = runs / plan.study.name
-        folder.mkdir(mode=RUNS_MODE, exist_ok=True)
-        write_bytes(folder / "study.yaml", write_yaml(plan.study).encode())
+    root = RunsRoot(runs)
+    root.prepare()
+    submission = submission_of(plan)
+    found = holder(root.lock_file)
+    if found is not None and found.get("mode") == "service":
+        follow(root, plan.study.name, drop(root, submission), on_event, stop)
+    else:
         place_workers = launcher or local_launcher(plan.placement)
         try:
-            outcome = Foreground(plan, runs, place_workers, on_event).execute(stop)
+            serve(
+                root,
+                plan.placement,
+                place_workers,
+                stop=stop,
+                mode="foreground",
+                submission=submission,
+                report=on_event,
+            )
         finally:
             place_workers.close()
-        if outcome.report:
-            publish_report(plan, outcome.report, runs)
-    return outcome
+    return read_outcome(root, plan.study.name)
+
+
+def submit_plan(plan: Plan, runs: Path, priority: int = 0) -> str:
+    """Leave a plan for the supervisor, whether or not one is up; return the message's name.
+
+    Raises:
+        EnvironmentUnfit: the runs root cannot be written.
+    """
+    root = RunsRoot(runs)
+    root.prepare()
+    return drop(root, submission_of(plan, priority))
+
+
+def drop(root: RunsRoot, submission: Submission) -> str:
+    """Leave a submission in the inbox."""
+    enter_role("client")
+    return Inbox(root.inbox).drop(submission.model_dump(mode="json"))
 
 
 def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
@@ -120,50 +159,9 @@ def study_name(name_or_path: str) -> str:
     return name_or_path
 
 
-def prepare_runs(runs: Path) -> None:
-    """Make the runs root; raise EnvironmentUnfit if it cannot be written or is no folder."""
-    try:
-        (runs / "jobs").mkdir(mode=RUNS_MODE, parents=True, exist_ok=True)
-    except OSError as error:
-        raise EnvironmentUnfit(
-            f"--runs {runs}: {error.strerror}; a folder that can be written"
-        ) from None
-    if not os.access(runs, os.W_OK):
-        raise EnvironmentUnfit(f"--runs {runs}: not writable; a folder that can be written")
-
-
-@contextmanager
-def _only_runner(runs: Path) -> Iterator[None]:
-    """Hold the runs root's lock: two runners would race for the same cores and directories."""
-    with open(runs / ".runner", "a+") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            file.seek(0)
-            holder = file.read().strip() or "another process"
-            raise EnvironmentUnfit(
-                f"--runs {runs}: process {holder} is executing there; wait for it, or give another folder"
-            ) from None
-        file.truncate(0)
-        file.write(str(os.getpid()))
-        file.flush()
-        yield
-
-
-def publish_report(plan: Plan, report: Job, runs: Path) -> Path:
-    """Copy a report job's artifacts to `<runs>/<study>/report` and return that folder."""
-    source = run_directory(runs, report).artifacts
-    final = report_folder(runs, plan.study.name)
-    aside = final.with_name(".report")
-    shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(source, aside, ignore=shutil.ignore_patterns("manifest.json"))
-    publish_directory(aside, final)
-    return final
-
-
 def report_folder(runs: Path, study: str) -> Path:
     """Return where a study's report is published."""
-    return runs / study / "report"
+    return RunsRoot(runs).report(study)
 
 
 def read_summary(runs: Path, study: str) -> dict[str, Any]:
@@ -184,11 +182,6 @@ def read_summary(runs: Path, study: str) -> dict[str, Any]:
     if not isinstance(summary, dict) or "cohorts" not in summary:
         raise CorruptArtifact(f"{path}: no summary; `husai-engine run {study}` writes it anew")
     return summary
-
-
-def newest_row(job: Job, runs: Path) -> Row | None:
-    """Return the newest row of a job's curves, None before the first."""
-    return read_last_row(run_directory(runs, job).curves_file)
 
 
 def bench_sae(
@@ -284,3 +277,19 @@ def list_profiles() -> list[dict[str, Any]]:
             }
         )
     return rows
+
+
+def supervise(root: RunsRoot, profile: str, stop: Callable[[], bool]) -> None:
+    """Work off the queue of a runs root in this process until asked to stop; workers survive it.
+
+    Raises:
+        InputError: there is no such profile.
+        EnvironmentUnfit: this machine does not fit the profile, or a supervisor is up already.
+    """
+    placement = place(read_profile(profile), detect())
+    root.prepare()
+    launcher = local_launcher(placement, leash=False)
+    try:
+        serve(root, placement, launcher, stop=stop)
+    finally:
+        launcher.close()

@@ -1,3 +1,5 @@
+"""Whole studies under a supervisor with fake workers."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -6,75 +8,41 @@ from typing import Any
 
 import pytest
 
+from engine.client.queue import read_outcome
+from engine.client.studies import is_cached, run_directory
+from engine.disk.root import RunsRoot
 from engine.disk.rundir import RunDirectory
 from engine.errors import Interrupted
-from engine.jobs.foreground import Event, Foreground, is_cached, run_directory
-from engine.study.machine import Machine
+from engine.jobs.events import Event, Outcome
+from engine.jobs.service import serve
+from engine.jobs.submission import submission_of
 from engine.study.plan import Plan, make_plan
 from engine.study.profile import place, read_profile
 from engine.study.spec import check_study
-
-MACHINE = Machine(2, 8 << 30, "Linux", {"cpu": "x"}, {"cuda": "", "mps": ""})
-
-
-class FakeHandle:
-    """A worker that ends after a few polls; asked to stop, it leaves with 130."""
-
-    def __init__(self, run: RunDirectory, polls: int, code: int, result: dict[str, Any]) -> None:
-        self.run, self.left, self.code, self.result = run, polls, code, result
-        self.ended, self.killed = False, False
-
-    def poll(self) -> int | None:
-        if self.ended:
-            return self.code
-        self.left -= 1
-        if self.left > 0:
-            return None
-        self.ended = True
-        if self.code == 0:
-            self.run.finish(self.result)
-        return self.code
-
-    def terminate(self) -> None:
-        if not self.ended:
-            self.ended, self.code = True, 130
-
-    def kill(self) -> None:
-        self.killed = True
-
-
-class FakeLauncher:
-    """Starts fake workers; `codes` and `results` say how a job ends, by kind or by name; of a list of codes
-    each start takes the next."""
-
-    def __init__(
-        self,
-        codes: dict[str, int | list[int]] | None = None,
-        results: dict[str, dict[str, Any]] | None = None,
-    ):
-        self.codes, self.results = codes or {}, results or {}
-        self.handles: list[FakeHandle] = []
-        self.at_once = 0
-
-    def start(self, run: RunDirectory) -> FakeHandle:
-        job = run.read_job()
-        code = self.codes.get(job["name"], self.codes.get(job["kind"], 0))
-        result = self.results.get(job["name"], self.results.get(job["kind"], {}))
-        handle = FakeHandle(run, 3, code.pop(0) if isinstance(code, list) else code, result)
-        self.handles.append(handle)
-        self.at_once = max(self.at_once, sum(not handle.ended for handle in self.handles))
-        return handle
-
-    def close(self) -> None: ...
-
-
-@pytest.fixture
-def plan(study_data: dict[str, Any]) -> Plan:
-    return make_plan(check_study(study_data, "x"), place(read_profile("cpu"), MACHINE))
+from tests.jobs.conftest import MACHINE, QUICK, FakeHandle, FakeLauncher
 
 
 def never() -> bool:
     return False
+
+
+def work_off(
+    plan: Plan, runs: Path, launcher: FakeLauncher, stop: Callable[[], bool] = never
+) -> tuple[Outcome, list[Event]]:
+    events: list[Event] = []
+    root = RunsRoot(runs)
+    root.prepare()
+    serve(
+        root,
+        plan.placement,
+        launcher,
+        stop=stop,
+        mode="foreground",
+        submission=submission_of(plan),
+        report=events.append,
+        limits=QUICK,
+    )
+    return read_outcome(root, plan.study.name), events
 
 
 Run = Callable[..., tuple[Any, list[Event]]]
@@ -83,8 +51,7 @@ Run = Callable[..., tuple[Any, list[Event]]]
 @pytest.fixture
 def execute(plan: Plan, tmp_path: Path) -> Run:
     def run(launcher: FakeLauncher, stop: Callable[[], bool] = never) -> tuple[Any, list[Event]]:
-        events: list[Event] = []
-        return Foreground(plan, tmp_path, launcher, events.append).execute(stop), events
+        return work_off(plan, tmp_path, launcher, stop)
 
     return run
 
@@ -131,9 +98,10 @@ def test_the_reason_of_a_failure_is_told(execute: Run, code: int, text: str) -> 
 
 def test_the_workers_own_reason_wins(execute: Run, plan: Plan, tmp_path: Path) -> None:
     class Says(FakeLauncher):
-        def start(self, run: RunDirectory) -> FakeHandle:
-            run.error_file.write_text('{"error": "Diverged", "message": "seed 3 at step 7"}')
-            return super().start(run)
+        def start(self, run: RunDirectory, attempt: int) -> FakeHandle:
+            said = '{"sort": "diverged", "message": "seed 3 at step 7"}'
+            run.error_file.write_text(said)
+            return super().start(run, attempt)
 
     outcome, _ = execute(Says({"subject": 1}))
     assert outcome.failed == {"subject": "seed 3 at step 7"}
@@ -161,7 +129,7 @@ def test_with_warn_a_failed_gate_lets_the_study_go_on(
     study_data["hooks"] = ["blocks.0.hook_resid_post"]
     plan = make_plan(check_study(study_data, "x"), place(read_profile("cpu"), MACHINE))
     launcher = FakeLauncher(results={"subject": {"gates": {"passed": False, "gates": []}}})
-    outcome = Foreground(plan, tmp_path, launcher, lambda event: None).execute(never)
+    outcome, _ = work_off(plan, tmp_path, launcher)
     assert not outcome.failed
 
 
@@ -193,14 +161,14 @@ def test_a_failed_cohort_is_tried_once_more(execute: Run) -> None:
 
 
 def test_a_second_failure_is_final(execute: Run) -> None:
-    codes: dict[str, int | list[int]] = {"topk 12 k2": [-9, 1, 0]}
+    codes: dict[str, int | list[int]] = {"topk 12 k2": [1, 1, 0]}
     outcome, events = execute(FakeLauncher(codes))
     assert codes["topk 12 k2"] == [0], "it was not started a third time"
     assert list(outcome.failed) == ["topk 12 k2"]
     assert happened(events, "failed") == ["cohort"]
 
 
-@pytest.mark.parametrize(("code", "ends"), [(2, 2), (3, 3), (130, 1)])
+@pytest.mark.parametrize(("code", "ends"), [(2, 2), (3, 3)])
 def test_what_would_fail_again_is_not_tried_again(execute: Run, code: int, ends: int) -> None:
     outcome, events = execute(FakeLauncher({"cohort": code}))
     assert happened(events, "note") == []
@@ -226,8 +194,7 @@ def sweep(study_data: dict[str, Any]) -> Plan:
 
 
 def run_sweep(plan: Plan, runs: Path, launcher: FakeLauncher) -> tuple[Any, list[Event]]:
-    events: list[Event] = []
-    return Foreground(plan, runs, launcher, events.append).execute(never), events
+    return work_off(plan, runs, launcher)
 
 
 def test_the_report_is_made_without_the_cohorts_that_failed(sweep: Plan, tmp_path: Path) -> None:
@@ -236,10 +203,11 @@ def test_the_report_is_made_without_the_cohorts_that_failed(sweep: Plan, tmp_pat
     assert list(outcome.failed) == ["topk 24 k2 layers 1"]
     assert happened(events, "skipped") == ["analysis"]
     assert outcome.report is not None
-    (failed,) = outcome.report.config["failed"].items()
+    config = run_directory(tmp_path, outcome.report).read_job()["config"]
+    (failed,) = config["failed"].items()
     assert failed[0] == "topk 24 k2 layers 1"
     assert failed[1].startswith("its worker left with exit code 1")
-    assert [c["title"] for c in outcome.report.config["cohorts"]] == [
+    assert [c["title"] for c in config["cohorts"]] == [
         "topk 12 k2 layers 1",
         "topk 12 k2 layers 2",
         "topk 24 k2 layers 2",
@@ -247,7 +215,7 @@ def test_the_report_is_made_without_the_cohorts_that_failed(sweep: Plan, tmp_pat
     assert is_cached(tmp_path, outcome.report)
     assert not is_cached(tmp_path, sweep.report), "the full report is still to be made"
     outcome, _ = run_sweep(sweep, tmp_path, FakeLauncher())
-    assert outcome.report == sweep.report
+    assert outcome.report.key == sweep.report.key
     assert outcome.exit_code == 0
 
 
@@ -259,12 +227,13 @@ def test_a_subject_that_fails_its_gate_loses_only_its_own_points(
     outcome, _ = run_sweep(sweep, tmp_path, FakeLauncher(results=refused))
     assert outcome.exit_code == 1
     assert outcome.report is not None
-    assert [one["title"] for one in outcome.report.config["subjects"]] == ["subject layers 2"]
-    assert [c["point"] for c in outcome.report.config["cohorts"]] == [
+    config = run_directory(tmp_path, outcome.report).read_job()["config"]
+    assert [one["title"] for one in config["subjects"]] == ["subject layers 2"]
+    assert [c["point"] for c in config["cohorts"]] == [
         {"subject.transformer.layers": 2, "saes.0.d_sae": 12},
         {"subject.transformer.layers": 2, "saes.0.d_sae": 24},
     ]
-    why = outcome.report.config["failed"]
+    why = config["failed"]
     assert set(why) == {"topk 12 k2 layers 1", "topk 24 k2 layers 1"}
     assert all(text.startswith("subject layers 1: gate failed: G1") for text in why.values())
 
@@ -280,3 +249,25 @@ def test_the_partial_report_waits_for_all_that_can_still_come(sweep: Plan, tmp_p
     names = [name for what, name in told(events) if what == "done"]
     assert names[-1] == "report"
     assert sum(name.startswith("analysis") for name in names) == 3
+
+
+def test_a_worker_that_is_killed_again_and_again_is_given_up(execute: Run) -> None:
+    """Eleven attempts that come no further; a kill is no fault of the job's own."""
+    outcome, events = execute(FakeLauncher({"subject": -9}))
+    assert happened(events, "started") == ["subject"] * 11
+    assert "signal 9" in outcome.failed["subject"]
+
+
+def test_a_job_that_comes_further_each_time_is_never_given_up(execute: Run) -> None:
+    class Further(FakeLauncher):
+        """Each attempt leaves a checkpoint that the one before did not reach."""
+
+        def start(self, run: RunDirectory, attempt: int) -> FakeHandle:
+            if run.read_job()["kind"] == "subject":
+                run.begin_checkpoint(attempt)
+                run.publish_checkpoint(attempt)
+            return super().start(run, attempt)
+
+    outcome, events = execute(Further({"subject": [-9] * 25 + [0]}))
+    assert happened(events, "started").count("subject") == 26
+    assert not outcome.failed

@@ -1,67 +1,33 @@
-"""`husai-engine`: the commands. Names, `--json` shapes and exit codes are a contract (see tests)."""
+"""Commands about studies and this machine. What they need is imported when they are called: the commands of the
+queue must answer at once."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-import json
-import os
-import signal
 import sys
-import threading
-import traceback
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from engine import client, console, doctor
-from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
-from engine.jobs.foreground import Event
-from engine.report.plan_tables import jobs_table
-from engine.report.sweeps import closing_lines
-from engine.report.tables import bench_lines, summary_tables
-from engine.study.spec import Study
-from engine.study.titles import count_saes
-
-app = typer.Typer(
-    name="husai-engine",
-    help="Are the features of a sparse autoencoder a property of the model or of the random seed?",
-    no_args_is_help=True,
-    epilog="--debug, anywhere on the line, shows the traceback of an error.",
-    add_completion=False,
-    rich_markup_mode=None,
-    pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+from engine.cli.options import (
+    RUNS,
+    AsJson,
+    Overrides,
+    Profile,
+    Quiet,
+    Runs,
+    StudyName,
+    out,
+    print_json,
+    stop_on_signals,
 )
 
-StudyName = Annotated[
-    str, typer.Argument(metavar="STUDY", help="Name of a preset, or path of a study file.")
-]
-Profile = Annotated[str, typer.Option("--profile", metavar="NAME", help="Hardware profile.")]
-Runs = Annotated[
-    Path,
-    typer.Option("--runs", metavar="DIR", envvar="HUSAI_RUNS", help="Where everything is written."),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option("--set", metavar="KEY.PATH=VALUE", help="Override a value of the study."),
-]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON object and nothing else.")]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Show no progress.")]
-
-RUNS = Path("runs")
-SHOW_CURSOR = b"\x1b[?25h"
-out = Console(highlight=False)
-
-bench = typer.Typer(help="Measure how fast this machine trains.", no_args_is_help=True)
-app.add_typer(bench, name="bench")
+if TYPE_CHECKING:
+    from engine.jobs.events import Event
 
 
-@app.command()
 def run(
     study: StudyName,
     profile: Profile = "auto",
@@ -71,8 +37,11 @@ def run(
     quiet: Quiet = False,
 ) -> int:
     """Run a study here: plan, execute, report. Ctrl-C saves; the same command goes on."""
+    from engine import console
+    from engine.client import studies as client
+
     plan = client.open_plan(study, profile, overrides or ())
-    stop = _stop_on_signals()
+    stop = stop_on_signals()
     screen = console.Screen(stderr=True, quiet=quiet, highlight=False)
     cost = client.forecast_plan(plan, runs)
     client.check_fit(plan, cost, runs)
@@ -89,14 +58,13 @@ def run(
         outcome = client.run_plan(plan, runs, on_event=show, stop=stop.is_set)
     if outcome.failed and as_json:
         where = str(client.report_folder(runs, plan.study.name)) if outcome.report else None
-        _print_json({"failed": outcome.failed, "report": where})
+        print_json({"failed": outcome.failed, "report": where})
     elif outcome.report:
         summary = client.read_summary(runs, plan.study.name)
-        _print_json(summary) if as_json else _print_summary(summary, runs)
+        print_json(summary) if as_json else _print_summary(summary, runs)
     return outcome.exit_code
 
 
-@app.command()
 def plan(
     study: StudyName,
     profile: Profile = "auto",
@@ -105,6 +73,10 @@ def plan(
     as_json: AsJson = False,
 ) -> int:
     """Show the jobs of a study, which are cached, and what the rest will cost."""
+    from engine.client import studies as client
+    from engine.report.plan_tables import jobs_table
+    from engine.study.titles import count_saes
+
     found = client.open_plan(study, profile, overrides or ())
     cached = {job.key for job in client.cached_jobs(found, runs)}
     cost = client.forecast_plan(found, runs)
@@ -130,29 +102,31 @@ def plan(
     if as_json:
         where = {"profile": found.placement.profile, "device": found.placement.device}
         asked = {"saes": saes, "points": points}
-        _print_json({"study": found.study.name, **where, **asked, "jobs": jobs, "forecast": totals})
+        print_json({"study": found.study.name, **where, **asked, "jobs": jobs, "forecast": totals})
     else:
         out.print(jobs_table(found.study.name, jobs, totals, points, saes))
     return 0
 
 
-@app.command()
 def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """Show the result of a finished study again."""
+    from engine.client import studies as client
+
     summary = client.read_summary(runs, client.study_name(study))
     if as_json:
-        _print_json(summary)
+        print_json(summary)
     else:
         _print_summary(summary, runs)
     return 0
 
 
-@app.command()
 def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """List the presets and the studies of the runs root."""
+    from engine.client import studies as client
+
     found = client.list_studies(runs)
     if as_json:
-        _print_json({"studies": found})
+        print_json({"studies": found})
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("study", "SAEs", "report", "what it asks"):
@@ -168,12 +142,13 @@ def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     return 0
 
 
-@app.command()
 def profiles(as_json: AsJson = False) -> int:
     """List the hardware profiles and what each would do on this machine."""
+    from engine.client import studies as client
+
     found = client.list_profiles()
     if as_json:
-        _print_json({"profiles": found})
+        print_json({"profiles": found})
         return 0
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in ("profile", "here", "what it does"):
@@ -194,13 +169,14 @@ def profiles(as_json: AsJson = False) -> int:
     return 0
 
 
-@app.command(name="doctor")
-def doctor_command(runs: Runs = RUNS, as_json: AsJson = False) -> int:
+def doctor(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """Examine this machine: Python, torch, OpenMP, SQLite, memory, disk; each finding with its remedy."""
-    findings = doctor.examine(runs)
+    from engine import doctor as examination
+
+    findings = examination.examine(runs)
     unfit = any(finding.state == "error" for finding in findings)
     if as_json:
-        _print_json({"fit": not unfit, "findings": doctor.as_json(findings)})
+        print_json({"fit": not unfit, "findings": examination.as_json(findings)})
     else:
         styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "red"}
         for finding in findings:
@@ -212,7 +188,6 @@ def doctor_command(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     return 3 if unfit else 0
 
 
-@bench.command(name="sae")
 def bench_sae(
     workload: Annotated[
         str, typer.Option("--workload", metavar="NAME", help="What is trained.")
@@ -234,24 +209,32 @@ def bench_sae(
     as_json: AsJson = False,
 ) -> int:
     """Train the SAEs of a named workload against the clock; show cost, quality and what bounds the cost."""
+    from engine.client import studies as client
+    from engine.report.tables import bench_lines
+
     found = client.bench_sae(
         workload, profile, steps=steps, seeds=seeds, threads=threads, activations=activations
     )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         out.print("\n".join(bench_lines(found)), markup=False, soft_wrap=True)
     return 0
 
 
-@app.command()
 def schema() -> int:
     """Print the JSON schema of a study file."""
-    _print_json(Study.model_json_schema())
+    from engine.study.spec import Study
+
+    print_json(Study.model_json_schema())
     return 0
 
 
 def _print_summary(summary: dict[str, Any], runs: Path) -> None:
+    from engine.client import studies as client
+    from engine.report.sweeps import closing_lines
+    from engine.report.tables import summary_tables
+
     for part in summary_tables(summary):
         out.print(part)
     # The tables may have pushed the verdicts off a small screen.
@@ -262,64 +245,8 @@ def _print_summary(summary: dict[str, Any], runs: Path) -> None:
     out.print(f"report: {folder / 'report.html'}", markup=False, soft_wrap=True)
 
 
-def _print_json(value: object) -> None:
-    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
-
-
 def _only_failures(event: Event) -> None:
+    from engine import console
+
     if event.what == "failed":
         print(console.ending(event), file=sys.stderr)
-
-
-def _stop_on_signals() -> threading.Event:
-    """Let Ctrl-C and SIGTERM ask for a stop; a second Ctrl-C ends this process at once."""
-    stop = threading.Event()
-
-    def ask(number: int, _: object) -> None:
-        if stop.is_set():
-            with contextlib.suppress(OSError):
-                os.write(2, SHOW_CURSOR)
-            os._exit(128 + number)
-        stop.set()
-        with contextlib.suppress(OSError):
-            os.write(2, b"\nstopping: workers save and leave\n")
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        # nohup and shells in the background set signals to be ignored, and mean it.
-        if signal.getsignal(number) is not signal.SIG_IGN:
-            signal.signal(number, ask)
-    return stop
-
-
-def main(arguments: list[str] | None = None) -> int:
-    """Run one command and return its exit code; errors are one or two lines on stderr."""
-    given = sys.argv[1:] if arguments is None else arguments
-    debug = "--debug" in given
-    for output in (sys.stdout, sys.stderr):
-        if isinstance(output, io.TextIOWrapper):
-            output.reconfigure(errors="backslashreplace")  # κ and ✓ on a terminal without them
-    try:
-        code = app(args=[word for word in given if word != "--debug"], standalone_mode=False)
-        return code if isinstance(code, int) else 0
-    except typer.Exit as leave:
-        return leave.exit_code
-    except (KeyboardInterrupt, typer.Abort):
-        return Interrupted.exit_code
-    except typer.TyperException as usage:
-        return _say(f"{usage.format_message()} (see husai-engine --help)", 2, debug)
-    except HusaiError as error:
-        return _say(str(error), error.exit_code, debug)
-    except OSError as error:
-        place = f"{error.filename}: " if error.filename else ""
-        return _say(f"{place}{error.strerror or error}", EnvironmentUnfit.exit_code, debug)
-    except Exception as error:
-        bug = f"{type(error).__name__}: {error}"
-        return _say(f"a bug in husai: {bug}; --debug shows where", 1, debug)
-
-
-def _say(message: str, code: int, debug: bool) -> int:
-    if debug:
-        traceback.print_exc()
-    with contextlib.suppress(OSError):
-        print(f"husai-engine: {' '.join(message.split())}", file=sys.stderr, flush=True)
-    return code

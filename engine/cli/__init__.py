@@ -1,0 +1,1 @@
+"""`husai-engine`: the command line."""

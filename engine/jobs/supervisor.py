@@ -1,0 +1,371 @@
+"""The supervisor: takes messages, gives ready jobs to free slots, watches workers, settles what they leave.
+
+Everything that it must not forget is in the queue and the run directories; what it holds in memory can be found
+again from those. A tick may end anywhere by an error of the disk or a locked database: the next one goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import logging
+import sqlite3
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from engine.disk.inbox import Inbox
+from engine.disk.root import RunsRoot
+from engine.disk.rundir import RunDirectory
+from engine.disk.text import visible_line
+from engine.errors import CorruptArtifact, InputError
+from engine.jobs import failures
+from engine.jobs.capacity import RESERVE_BYTES, Capacity
+from engine.jobs.entry import CANCEL, ENDED, Entry
+from engine.jobs.events import Event, silence
+from engine.jobs.launch import UNKNOWN, Handle, Launcher
+from engine.jobs.messages import Submission, read_message
+from engine.jobs.orders import carry_out
+from engine.jobs.publication import publish_report, write_study
+from engine.jobs.queue import Queue
+from engine.jobs.rest import report_over_the_rest
+from engine.jobs.settle import Verdict, decide, gate_refusal, result_attempt
+from engine.jobs.workers import LEASE_SECONDS, Lease, Placed, adopt
+from engine.study.profile import Placement
+
+log = logging.getLogger("husai.supervisor")
+
+_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How patient a supervisor is; tests are less so."""
+
+    lease_seconds: float = LEASE_SECONDS
+    """Silence after which a worker is given up."""
+    grace_seconds: float = 30.0
+    """Time that workers have to save and leave."""
+    reserve_bytes: int = RESERVE_BYTES
+    """Space on disk that is never planned for."""
+    backoff_seconds: float = failures.BACKOFF_SECONDS
+    """Wait before a second attempt; later ones wait longer."""
+    busy_seconds: float = 0.05
+    """Longest wait between two looks while workers run."""
+    idle_seconds: float = 0.25
+    """The same while none does."""
+
+
+class Supervisor:
+    """Works off the queue of one runs root; whoever makes one holds the root's lock."""
+
+    def __init__(
+        self,
+        root: RunsRoot,
+        queue: Queue,
+        placement: Placement,
+        launcher: Launcher,
+        *,
+        study: str | None = None,
+        report: Callable[[Event], None] = silence,
+        limits: Limits | None = None,
+    ) -> None:
+        """Prepare.
+
+        Args:
+            root: where everything is.
+            queue: its queue.
+            placement: what this machine gives.
+            launcher: starts workers.
+            study: work for this study alone; None: for all.
+            report: told of every event.
+            limits: how patient to be.
+        """
+        self.root, self.queue = root, queue
+        self.inbox = Inbox(root.inbox)
+        self.limits = limits or Limits()
+        self.capacity = Capacity(placement, root.path, self.limits.reserve_bytes)
+        self.trouble = ""
+        """Why nothing starts now: a full disk, a locked database; nothing if all is well."""
+        self.draining = False
+        self._launcher, self._study, self._report = launcher, study, report
+        self._placed: dict[str, Placed] = {}
+        self._later: dict[str, float] = {}
+        """Directory → monotonic time before which it is not tried again."""
+        self._orphans = True
+        """Whether jobs may have been lost that others wait for; looking is dear in a long queue."""
+
+    @property
+    def running(self) -> list[Placed]:
+        """The attempts that run now."""
+        return list(self._placed.values())
+
+    def tick(self) -> None:
+        """Do everything that is due now."""
+        self._take_messages()
+        self._adopt()
+        self._collect()
+        self._give_up()
+        if not self.draining:
+            self._start_ready()
+
+    def careful_tick(self) -> None:
+        """Do everything that is due now; what a full disk or a locked database keeps from being done waits."""
+        try:
+            self.tick()
+        except sqlite3.OperationalError as error:
+            self._set_trouble(f"the queue cannot be written now: {error}")
+        except OSError as error:
+            if error.errno not in _DISK_ERRORS:
+                raise
+            self._set_trouble(f"the disk is full: {error}")
+
+    def wait(self) -> None:
+        """Wait until something may be due."""
+        idle = not self._placed
+        self._launcher.wait(self.limits.idle_seconds if idle else self.limits.busy_seconds)
+
+    def ended(self) -> bool:
+        """Return whether the study that this works for has no job left to do."""
+        if self._study is None or self._placed:
+            return False
+        jobs = self.queue.members(self._study)
+        return bool(jobs) and all(job.state in ENDED or job.held for job in jobs)
+
+    def drain(self) -> None:
+        """Ask all workers to save and leave, and wait; end those that do not in time."""
+        self.draining = True
+        deadline = time.monotonic() + self.limits.grace_seconds
+        while self._placed and time.monotonic() < deadline:
+            for placed in self.running:
+                placed.ask_to_leave()
+            self._drain_step()
+            time.sleep(min(0.02, self.limits.busy_seconds))
+        for placed in self.running:
+            log.warning("%s: did not leave in time; it is ended", visible_line(placed.job.name))
+            placed.handle.kill()
+        deadline = time.monotonic() + 5.0
+        while self._placed and time.monotonic() < deadline:
+            self._drain_step()
+            time.sleep(0.02)
+
+    def _drain_step(self) -> None:
+        with contextlib.suppress(sqlite3.OperationalError, OSError):
+            self._collect()
+
+    def _set_trouble(self, reason: str) -> None:
+        if reason != self.trouble:
+            log.warning("%s", visible_line(reason)) if reason else log.info("going on")
+        self.trouble = reason
+
+    def _take_messages(self) -> None:
+        for path in self.inbox.waiting():
+            if not self.queue.applied(path.name):
+                try:
+                    self._apply(path.name, self.inbox.read(path))
+                except (InputError, OSError) as error:
+                    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                        raise
+                    log.warning("refused message %s: %s", path.name, visible_line(str(error)))
+                    self.inbox.put_away(path, self.inbox.refused)
+                    continue
+            self.inbox.put_away(path, self.inbox.taken)
+
+    def _apply(self, name: str, data: dict[str, object]) -> None:
+        message = read_message(data, name)
+        self._orphans = True
+        if isinstance(message, Submission):
+            write_study(self.root, message.study, message.yaml)
+            self.queue.submit(name, message)
+            log.info("submitted %s: %d jobs", message.study, len(message.jobs))
+            return
+        changed = carry_out(self.queue, name, message)
+        for directory in changed:
+            self._later.pop(directory, None)
+        log.info("%s %s: %d jobs", message.command, visible_line(message.target), len(changed))
+
+    def _adopt(self) -> None:
+        """Take over running jobs that are not ours yet; one without a worker is settled by what it left."""
+        for job in self.queue.running():
+            placed = self._placed.get(job.directory)
+            if placed is not None:
+                if job.held:
+                    placed.ask_to_leave()
+                continue
+            run = self.root.run(job.directory)
+            handle = adopt(run, job.attempt)
+            said = "taken over" if handle else "found without a worker"
+            log.info("%s: attempt %d %s", visible_line(job.name), job.attempt, said)
+            self._place(job, run, handle or _Gone(), adopted=True)
+
+    def _place(self, job: Entry, run: RunDirectory, handle: Handle, *, adopted: bool) -> None:
+        lease = Lease(self.limits.lease_seconds)
+        placed = Placed(job, job.attempt, run, handle, lease, adopted=adopted)
+        self._placed[job.directory] = placed
+        self._report(Event("started", job))
+
+    def _collect(self) -> None:
+        for placed in self.running:
+            code = placed.poll()
+            if code is None:
+                placed.watch()
+                self._report(Event("running", placed.job, placed.seconds))
+                continue
+            self._orphans = True
+            self._settle(placed, code)
+            del self._placed[placed.job.directory]
+
+    def _settle(self, placed: Placed, code: int) -> None:
+        job, attempt, seconds = placed.job, placed.attempt, placed.seconds
+        full = bool(self.capacity.short_of_disk())
+        verdict = decide(placed, code, self.queue, disk_is_full=full)
+        why = visible_line(verdict.failure.message)
+        if verdict.what == "done":
+            self._publish(job)
+            self.queue.finish(job.directory, attempt, seconds)
+            log.info("%s: done in %.1f s", visible_line(job.name), seconds)
+            self._report(Event("done", job, seconds))
+        elif verdict.what == "released":
+            cancelled = (now := self.queue.find(job.directory)) is not None and now.held == CANCEL
+            self.queue.release(job.directory, attempt)
+            log.info("%s: saved and left", visible_line(job.name))
+            if cancelled:
+                self._report(Event("failed", job, seconds, "cancelled"))
+        elif verdict.what == "again":
+            self._try_again(placed, verdict)
+        else:
+            self._fail(placed, verdict, why)
+
+    def _fail(self, placed: Placed, verdict: Verdict, why: str) -> None:
+        job = placed.job
+        self.queue.fail(job.directory, placed.attempt, verdict.failure, placed.seconds)
+        log.error("%s: failed (%s): %s", visible_line(job.name), verdict.failure.sort, why)
+        log.error("  advice: %s", failures.ADVICE[verdict.failure.sort])
+        self._report(Event("failed", job, placed.seconds, why))
+
+    def _try_again(self, placed: Placed, verdict: Verdict) -> None:
+        job, failure = placed.job, verdict.failure
+        if failure.sort == "damaged":
+            self._redo_inputs(job)
+        counted = not verdict.wait_for_disk
+        if not self.queue.strike(
+            job.directory, placed.attempt, failure, placed.run.progress(), counted=counted
+        ):
+            return
+        count = max(1, self.queue.strikes(job.directory, failure.sort))
+        pause = failures.backoff(count, self.limits.backoff_seconds)
+        self._later[job.directory] = time.monotonic() + pause
+        if verdict.wait_for_disk:
+            self._set_trouble(self.capacity.short_of_disk())
+        said = f"failed ({failure.message}); trying once more"
+        log.warning("%s: %s in %.0f s", visible_line(job.name), visible_line(said), pause)
+        self._report(Event("note", job, placed.seconds, said))
+
+    def _redo_inputs(self, job: Entry) -> None:
+        damaged = [
+            n for n in self.queue.needs(job.directory) if not self.root.run(n.directory).sound()
+        ]
+        for one in damaged:
+            log.warning("%s: its result is damaged; it is made again", visible_line(one.name))
+            self.root.run(one.directory).discard()
+        self.queue.redo([one.directory for one in damaged])
+
+    def _publish(self, job: Entry) -> None:
+        # Before the result is recorded: a kill between the two only publishes again.
+        if job.kind == "report" and (study := self.queue.study_of_report(job.directory)):
+            publish_report(self.root, study, self.root.run(job.directory))
+
+    def _give_up(self) -> None:
+        if not self._orphans:
+            return
+        for job in self.queue.skip_orphans():
+            reason = (found := self.queue.find(job.directory)) and found.reason
+            log.info("%s: skipped, %s", visible_line(job.name), reason)
+            self._report(Event("skipped", job, message=reason or ""))
+        for job in self.queue.broken_reports():
+            reason, rest = report_over_the_rest(self.queue, job)
+            self.queue.replace_report(job.directory, reason, rest)
+            if rest is None:
+                self._report(Event("skipped", job, message=reason))
+        self._orphans = False
+
+    def _start_ready(self) -> None:
+        now = time.monotonic()
+        self._later = {one: due for one, due in self._later.items() if due > now}
+        trouble = ""
+        while (job := self.queue.ready(list(self._later), self._study)) is not None:
+            run = self.root.run(job.directory)
+            if run.done() and self._accept(job, run):
+                continue
+            # Strictly in turn: a job that needs every slot would otherwise wait for ever behind small ones.
+            if not self.capacity.fits(job, [placed.job for placed in self.running]):
+                break
+            if trouble := self.capacity.short_of_disk(job):
+                if not self.trouble:
+                    self._report(Event("note", job, message=f"waits: {trouble}"))
+                break
+            self._start(job, run)
+        self._set_trouble(trouble)
+
+    def _accept(self, job: Entry, run: RunDirectory) -> bool:
+        """Settle a job that has its result already; return whether it had a sound one."""
+        if not run.sound():
+            log.warning("%s: its result is damaged; it is made again", visible_line(job.name))
+            run.discard()
+            return False
+        self._follow_policy(job, run)
+        self._orphans = True
+        if reason := gate_refusal(run):
+            self.queue.refuse(job.directory, reason)
+            log.error("%s: %s", visible_line(job.name), visible_line(reason))
+            self._report(Event("failed", job, message=reason))
+            return True
+        self._publish(job)
+        self.queue.accept(job.directory, result_attempt(run))
+        self._report(Event("cached", job))
+        return True
+
+    def _follow_policy(self, job: Entry, run: RunDirectory) -> None:
+        """Let a cached job follow the policy of the newest request, which decides no digit of it."""
+        policy = json.loads(self.queue.file(job.directory))["policy"]
+        with contextlib.suppress(CorruptArtifact):
+            if run.read_job()["policy"] != policy:
+                run.set_policy(policy)
+
+    def _start(self, job: Entry, run: RunDirectory) -> None:
+        # The run directory may remember attempts that the queue, restored from a copy, does not.
+        claimed = self.queue.claim(job.directory, above=run.newest_attempt())
+        if claimed is None:
+            return
+        attempt, file = claimed
+        run.create(json.loads(file))
+        run.begin_attempt(attempt)
+        handle = self._launcher.start(run, attempt)
+        found = self.queue.find(job.directory)
+        assert found is not None
+        log.info("%s: attempt %d started", visible_line(job.name), attempt)
+        self._place(found, run, handle, adopted=False)
+
+
+class _Gone:
+    """A worker that is no more."""
+
+    def poll(self) -> int:
+        return UNKNOWN
+
+    def terminate(self) -> None:
+        pass
+
+    def kill(self) -> None:
+        pass
+
+
+@contextmanager
+def supervising(supervisor: Supervisor) -> Iterator[Supervisor]:
+    """Drain the supervisor at the end, whatever happens inside."""
+    try:
+        yield supervisor
+    finally:
+        supervisor.drain()

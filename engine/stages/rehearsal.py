@@ -1,0 +1,31 @@
+"""A job that computes nothing: it shows that jobs are placed, watched, stopped and counted as they should."""
+
+from __future__ import annotations
+
+import time
+
+from engine.errors import Interrupted
+from engine.stages.context import Context, Result
+
+_TICK_SECONDS = 0.01
+
+
+def run(context: Context) -> Result:
+    """Wait for `seconds`, fail as `fail` says, and write an artifact of `bytes` zeros.
+
+    Raises:
+        Interrupted: it was asked to stop meanwhile.
+        RuntimeError: with the text of `fail`.
+    """
+    config = context.config
+    end = time.monotonic() + float(config.get("seconds", 0.0))
+    while time.monotonic() < end:
+        if context.stop():
+            raise Interrupted("stopped; a rehearsal has nothing to save")
+        time.sleep(_TICK_SECONDS)
+    if config.get("fail"):
+        raise RuntimeError(config["fail"])
+    size = int(config.get("bytes", 0))
+    if size:
+        (context.run.begin_artifacts() / "zeros").write_bytes(b"\0" * size)
+    return {}
