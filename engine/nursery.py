@@ -21,9 +21,13 @@ from importlib import import_module
 from pathlib import Path
 from types import FrameType
 
+from engine import worker
 from engine.disk.rundir import RunDirectory
 
 PRELOAD = (
+    "engine.stages.kinds",
+    "engine.stages.rehearsal",
+    "threadpoolctl",
     "torch",
     "safetensors.torch",
     "engine.stages.numerics",
@@ -69,6 +73,7 @@ def main() -> int:
         elif left:
             with contextlib.suppress(ImportError):  # a worker that needs it will say so itself
                 import_module(left.pop(0))
+            worker.versions()
             if not left:
                 gc.freeze()  # shared pages stay shared when a fork collects garbage
     if not detached:  # else another supervisor adopts them
@@ -135,8 +140,6 @@ def _fork(run: RunDirectory, detached: bool) -> int:
         null = os.open(os.devnull, os.O_RDONLY)
         for target, source in ((0, null), (1, log), (2, log)):
             os.dup2(source, target)
-        from engine import worker
-
         code = worker.main(_arguments(run))
     except BaseException:
         traceback.print_exc()

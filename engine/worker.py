@@ -124,6 +124,14 @@ class _only_worker:  # noqa: N801  reads as a verb in `with`
         self._file.close()
 
 
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that decide results; looked up once per process."""
+    return {
+        "python": sys.version.split()[0],
+        **{name: package_version(name) for name in _VERSIONS},
+    }
+
+
 def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
     """Return what a reader needs to judge and repeat the result."""
     from threadpoolctl import threadpool_info
@@ -139,10 +147,7 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         "key": job["key"],
         "seconds": round(seconds, 3),
         "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
-        "versions": {
-            "python": sys.version.split()[0],
-            **{name: package_version(name) for name in _VERSIONS},
-        },
+        "versions": versions(),
         "environment": job["environment"],
         "threads": job["threads"],
         "placement": job["placement"],

@@ -110,7 +110,10 @@ class RunDirectory:
     def begin_attempt(self, attempt: int) -> None:
         """Let an attempt publish here, and none before it."""
         self.error_file.unlink(missing_ok=True)
-        write_json(self.attempt_file, {"attempt": attempt})
+        # Not fsynced: when the power fails, whoever might have been fenced off is gone, too.
+        aside = self.path / ".attempt.tmp"
+        aside.write_text(json.dumps({"attempt": attempt}))
+        os.replace(aside, self.attempt_file)
 
     def newest_attempt(self) -> int:
         """Return the number of the attempt that may publish here; 0 if there was none."""

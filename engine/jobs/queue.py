@@ -46,7 +46,10 @@ class Queue:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Do all that happens inside, or nothing of it."""
+        """Do all that happens inside, or nothing of it; one inside another is part of that."""
+        if self.connection.in_transaction:
+            yield
+            return
         self.connection.execute("BEGIN IMMEDIATE")
         try:
             yield
@@ -132,17 +135,21 @@ class Queue:
         ).fetchone()
         return entry(row) if row else None
 
-    def claim(self, directory: str, above: int = 0) -> tuple[int, str] | None:
-        """Take a job that is ready: return the number of the attempt, greater than `above`, and the job file;
-        None if somebody was faster."""
+    def claim(self, directory: str, above: int = 0) -> tuple[Entry, str] | None:
+        """Take a job that is ready, with an attempt of a number greater than `above`: return it and its job
+        file, None if somebody was faster."""
         with self.transaction():
             row = self.connection.execute(
                 "UPDATE jobs SET state = 'running', attempt = max(attempt, ?) + 1, started = ?, ended = NULL "
                 "WHERE directory = ? AND state = 'queued' AND held = 0 "
-                f"AND NOT {_WAITS} RETURNING attempt, file",
+                f"AND NOT {_WAITS} RETURNING {COLUMNS.replace('jobs.', '')}, file",
                 (above, time.time(), directory),
             ).fetchone()
-        return (int(row["attempt"]), str(row["file"])) if row else None
+        if row is None:
+            return None
+        values = dict(row)
+        file = str(values.pop("file"))
+        return Entry(**values), file
 
     def accept(self, directory: str, attempt: int) -> bool:
         """Take a queued job as done: its result is there already, of an attempt that this queue may never have

@@ -106,10 +106,14 @@ class Supervisor:
         """Do everything that is due now."""
         self._take_messages()
         self._adopt()
-        self._collect()
-        self._give_up()
-        if not self.draining:
-            self._start_ready()
+        # What has ended and what takes its place is one commit: each costs several fsyncs. If it fails, the
+        # next tick finds the ended ones in the table as running, without a worker, and settles them again.
+        with self.queue.transaction():
+            self._collect()
+            self._give_up()
+            claimed = [] if self.draining else self._claim_ready()
+        for job, file in claimed:
+            self._start(job, file)
 
     def careful_tick(self) -> None:
         """Do everything that is due now; what a full disk or a locked database keeps from being done waits."""
@@ -291,7 +295,9 @@ class Supervisor:
                 self._report(Event("skipped", job, message=reason))
         self._orphans = False
 
-    def _start_ready(self) -> None:
+    def _claim_ready(self) -> list[tuple[Entry, str]]:
+        """Claim what there is room for; return each with its job file."""
+        claimed: list[tuple[Entry, str]] = []
         now = time.monotonic()
         self._later = {one: due for one, due in self._later.items() if due > now}
         trouble = ""
@@ -300,14 +306,18 @@ class Supervisor:
             if run.done() and self._accept(job, run):
                 continue
             # Strictly in turn: a job that needs every slot would otherwise wait for ever behind small ones.
-            if not self.capacity.fits(job, [placed.job for placed in self.running]):
+            beside = [*(placed.job for placed in self.running), *(one for one, _ in claimed)]
+            if not self.capacity.fits(job, beside):
                 break
             if trouble := self.capacity.short_of_disk(job):
                 if not self.trouble:
                     self._report(Event("note", job, message=f"waits: {trouble}"))
                 break
-            self._start(job, run)
+            # The run directory may remember attempts that the queue, restored from a copy, does not.
+            if (found := self.queue.claim(job.directory, above=run.newest_attempt())) is not None:
+                claimed.append(found)
         self._set_trouble(trouble)
+        return claimed
 
     def _accept(self, job: Entry, run: RunDirectory) -> bool:
         """Settle a job that has its result already; return whether it had a sound one."""
@@ -334,19 +344,13 @@ class Supervisor:
             if run.read_job()["policy"] != policy:
                 run.set_policy(policy)
 
-    def _start(self, job: Entry, run: RunDirectory) -> None:
-        # The run directory may remember attempts that the queue, restored from a copy, does not.
-        claimed = self.queue.claim(job.directory, above=run.newest_attempt())
-        if claimed is None:
-            return
-        attempt, file = claimed
+    def _start(self, job: Entry, file: str) -> None:
+        run = self.root.run(job.directory)
         run.create(json.loads(file))
-        run.begin_attempt(attempt)
-        handle = self._launcher.start(run, attempt)
-        found = self.queue.find(job.directory)
-        assert found is not None
-        log.info("%s: attempt %d started", visible_line(job.name), attempt)
-        self._place(found, run, handle, adopted=False)
+        run.begin_attempt(job.attempt)
+        handle = self._launcher.start(run, job.attempt)
+        log.info("%s: attempt %d started", visible_line(job.name), job.attempt)
+        self._place(job, run, handle, adopted=False)
 
 
 class _Gone:
