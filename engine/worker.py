@@ -24,7 +24,7 @@ from engine.disk.heartbeat import Heartbeat
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.rundir import RunDirectory
 from engine.errors import HusaiError, InputError, Interrupted, Superseded
-from engine.jobs.failures import sort_of
+from engine.jobs.failures import EXIT_CODES, sort_of
 from engine.study.fingerprint import package_version
 
 _VERSIONS = ("husai", "torch", "transformer-lens", "numpy", "scipy", "safetensors")
@@ -164,16 +164,18 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
 
 def _record(run: RunDirectory, error: Exception, code: int) -> int:
     """Say why there is no result, in the log and in `error.json`."""
-    kind = type(error).__name__
+    kind, sort = type(error).__name__, sort_of(error)
     print(f"{kind}: {error}", flush=True)
     message = (
         str(error) if isinstance(error, HusaiError) else f"{kind}: {error}; log: {run.log_file}"
     )
     if run.path.is_dir():
-        said = {"error": kind, "sort": sort_of(error), "message": message, "exit_code": code}
+        said = {"error": kind, "sort": sort, "message": message, "exit_code": code}
+        if sort == "disk":
+            run.drop_unfinished()  # the space is needed, not least by the queue
         with contextlib.suppress(OSError):  # on a full disk the exit code has to do
             write_json(run.error_file, said)
-    return code
+    return EXIT_CODES.get(sort, code)
 
 
 if __name__ == "__main__":

@@ -144,6 +144,10 @@ class RunDirectory:
         aside.mkdir(parents=True)
         return aside
 
+    def drop_unfinished(self) -> None:
+        """Remove artifacts that were never published."""
+        shutil.rmtree(self.path / ".artifacts", ignore_errors=True)
+
     def finish(self, result: Mapping[str, Any]) -> None:
         """Publish the artifacts, then the result; from then on the job is done."""
         aside = self.path / ".artifacts"

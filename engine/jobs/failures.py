@@ -41,6 +41,9 @@ TRIES: Mapping[Sort, int] = {"memory": 2, "disk": 4, "damaged": 3, "lost": 11}
 """Attempts that a job has in all for this sort of failure; other sorts: one. A cohort has two for a bug: its
 numbers depend on the moment when an accelerator fails, and a sweep should not end for one."""
 
+EXIT_CODES: Mapping[Sort, int] = {"disk": 74, "memory": 71}
+"""What a worker leaves with, as in BSD's sysexits.h, where it may be unable to write down why."""
+
 BACKOFF_SECONDS = 1.0
 LONGEST_BACKOFF_SECONDS = 60.0
 
@@ -53,6 +56,7 @@ _DISK = re.compile(
     r"PytorchStreamWriter failed",
     re.I,
 )
+_FULL = re.compile(r"errno 28|no space left|os error 28|disk is full|unexpected pos", re.I)
 _DISK_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -112,6 +116,10 @@ def judge(
         EnvironmentUnfit.exit_code: "environment",
         Interrupted.exit_code: "lost",
     }
+    if code == EXIT_CODES["disk"]:
+        return Failure("disk", "no space left on device, not even to say where")
+    if code == EXIT_CODES["memory"]:
+        return Failure("memory", f"its worker ran out of memory; log: {log}")
     if code in by_code:
         return Failure(by_code[code], f"its worker left with exit code {code}; log: {log}")
     if code is None or code in (-signal.SIGKILL, -signal.SIGTERM, -signal.SIGHUP, -signal.SIGINT):
@@ -122,6 +130,11 @@ def judge(
     if code < 0:
         return Failure("bug", f"its worker was ended by signal {-code}; log: {log}")
     return Failure("bug", f"its worker left with exit code {code} and no result; log: {log}")
+
+
+def is_full_disk(failure: Failure) -> bool:
+    """Return whether a failure was want of space, rather than a limit on files or a quota."""
+    return failure.sort == "disk" and _FULL.search(failure.message) is not None
 
 
 def may_retry(sort: Sort, kind: str, failures: int) -> bool:

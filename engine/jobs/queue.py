@@ -206,7 +206,13 @@ class Queue:
         return int(json.loads(row["strikes"]).get(sort, 0))
 
     def strike(
-        self, directory: str, attempt: int, failure: Failure, progress: int, *, counted: bool = True
+        self,
+        directory: str,
+        attempt: int,
+        failure: Failure,
+        progress: int,
+        *,
+        disk_bytes: int | None = None,
     ) -> bool:
         """Queue a job again after a failure that may pass, and count it.
 
@@ -216,7 +222,7 @@ class Queue:
             failure: why.
             progress: how far it has come, in steps; a job that has come further since it was last lost is
                 not on its way to be given up.
-            counted: whether the failure counts against it.
+            disk_bytes: space that it needs, as we know now; the failure then does not count against it.
         """
         with self.transaction():
             row = self.connection.execute(
@@ -229,16 +235,17 @@ class Queue:
             counts = json.loads(row["strikes"])
             if progress > row["progress"]:
                 counts.pop("lost", None)
-            counts[failure.sort] = counts.get(failure.sort, 0) + counted
+            counts[failure.sort] = counts.get(failure.sort, 0) + (disk_bytes is None)
             return self._one(
                 f"UPDATE jobs SET {_BACK}, strikes = ?, progress = max(progress, ?), failure = ?, "
-                "reason = ?, alone = max(alone, ?) WHERE directory = ?",
+                "reason = ?, alone = max(alone, ?), disk_bytes = max(disk_bytes, ?) WHERE directory = ?",
                 (
                     json.dumps(counts),
                     progress,
                     failure.sort,
                     failure.message,
                     failure.sort == "memory",
+                    disk_bytes or 0,
                     directory,
                 ),
             )
@@ -254,12 +261,12 @@ class Queue:
                     (directory,),
                 )
 
-    def refuse(self, directory: str, reason: str) -> None:
-        """Fail a job that has a result which nobody may build upon."""
+    def refuse(self, directory: str, sort: Sort, reason: str) -> None:
+        """Fail a job without an attempt: it cannot be made, or nobody may build upon its result."""
         with self.transaction():
             self.connection.execute(
-                "UPDATE jobs SET state = 'failed', held = 0, failure = 'gate', reason = ? WHERE directory = ?",
-                (reason, directory),
+                "UPDATE jobs SET state = 'failed', held = 0, failure = ?, reason = ? WHERE directory = ?",
+                (sort, reason, directory),
             )
 
     def skip_orphans(self) -> list[Entry]:

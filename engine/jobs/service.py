@@ -76,8 +76,11 @@ def serve(
             )
 
             def ended() -> bool:
-                # What an earlier call has left of the study says nothing about this one.
-                return queue.applied(name) and supervisor.ended()
+                # What an earlier call has left of the study says nothing about this one. Who has locked the
+                # queue keeps us from knowing, not from going on.
+                with contextlib.suppress(sqlite3.OperationalError):
+                    return study is not None and queue.applied(name) and supervisor.ended()
+                return False
 
             with life:
                 while not stop() and not ended():

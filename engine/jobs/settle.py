@@ -10,7 +10,7 @@ from typing import Any, Literal
 from engine.disk.atomic import read_object
 from engine.disk.rundir import RunDirectory
 from engine.errors import CorruptArtifact
-from engine.jobs.failures import Failure, judge, may_retry
+from engine.jobs.failures import Failure, is_full_disk, judge, may_retry
 from engine.jobs.launch import UNKNOWN
 from engine.jobs.queue import Queue
 from engine.jobs.workers import Placed
@@ -25,7 +25,7 @@ class Verdict:
     what: Literal["done", "refused", "released", "again", "failed"]
     failure: Failure = NOTHING
     wait_for_disk: bool = False
-    """Whether nothing should start before there is space again; the failure then does not count."""
+    """Whether it should wait for more space than there is now; the failure then does not count."""
 
 
 def decide(placed: Placed, code: int, queue: Queue, *, disk_is_full: bool) -> Verdict:
@@ -46,7 +46,7 @@ def decide(placed: Placed, code: int, queue: Queue, *, disk_is_full: bool) -> Ve
     if placed.asked and not placed.silent and failure.sort in ("lost", "bug"):
         # It was told to go; a worker that was ended while it saved has its checkpoint before.
         return Verdict("released")
-    if failure.sort == "disk" and disk_is_full:
+    if failure.sort == "disk" and (disk_is_full or is_full_disk(failure)):
         return Verdict("again", failure, wait_for_disk=True)
     if may_retry(failure.sort, job.kind, queue.strikes(job.directory, failure.sort) + 1):
         return Verdict("again", failure)

@@ -253,16 +253,13 @@ class Supervisor:
         job, failure = placed.job, verdict.failure
         if failure.sort == "damaged":
             self._redo_inputs(job)
-        counted = not verdict.wait_for_disk
-        if not self.queue.strike(
-            job.directory, placed.attempt, failure, placed.run.progress(), counted=counted
-        ):
+        need = self.capacity.more_than_now() if verdict.wait_for_disk else None
+        progress = placed.run.progress()
+        if not self.queue.strike(job.directory, placed.attempt, failure, progress, disk_bytes=need):
             return
         count = max(1, self.queue.strikes(job.directory, failure.sort))
         pause = failures.backoff(count, self.limits.backoff_seconds)
         self._later[job.directory] = time.monotonic() + pause
-        if verdict.wait_for_disk:
-            self._set_trouble(self.capacity.short_of_disk())
         said = f"failed ({failure.message}); trying once more"
         log.warning("%s: %s in %.0f s", visible_line(job.name), visible_line(said), pause)
         self._report(Event("note", job, placed.seconds, said))
@@ -302,7 +299,11 @@ class Supervisor:
         self._later = {one: due for one, due in self._later.items() if due > now}
         trouble = ""
         while (job := self.queue.ready(list(self._later), self._study)) is not None:
-            run = self.root.run(job.directory)
+            try:
+                run = self.root.run(job.directory)
+            except InputError as error:
+                self._refuse(job, "input", str(error))
+                continue
             if run.done() and self._accept(job, run):
                 continue
             # Strictly in turn: a job that needs every slot would otherwise wait for ever behind small ones.
@@ -328,14 +329,18 @@ class Supervisor:
         self._follow_policy(job, run)
         self._orphans = True
         if reason := gate_refusal(run):
-            self.queue.refuse(job.directory, reason)
-            log.error("%s: %s", visible_line(job.name), visible_line(reason))
-            self._report(Event("failed", job, message=reason))
+            self._refuse(job, "gate", reason)
             return True
         self._publish(job)
         self.queue.accept(job.directory, result_attempt(run))
         self._report(Event("cached", job))
         return True
+
+    def _refuse(self, job: Entry, sort: failures.Sort, reason: str) -> None:
+        self._orphans = True
+        self.queue.refuse(job.directory, sort, reason)
+        log.error("%s: %s", visible_line(job.name), visible_line(reason))
+        self._report(Event("failed", job, message=reason))
 
     def _follow_policy(self, job: Entry, run: RunDirectory) -> None:
         """Let a cached job follow the policy of the newest request, which decides no digit of it."""

@@ -11,13 +11,20 @@ _TICK_SECONDS = 0.01
 
 
 def run(context: Context) -> Result:
-    """Wait for `seconds`, fail as `fail` says, and write an artifact of `bytes` zeros.
+    """Do nothing, in the ways that its settings ask for: read the inputs if `reads`, take `allocate` bytes of
+    memory, wait for `seconds`, fail as `fail` says, write an artifact of `bytes` zeros.
 
     Raises:
+        CorruptArtifact: an input is damaged.
         Interrupted: it was asked to stop meanwhile.
+        MemoryError: there is not that much memory.
         RuntimeError: with the text of `fail`.
     """
     config = context.config
+    if config.get("reads"):
+        for run in context.inputs.values():
+            run.read_result()
+    taken = bytearray(int(config.get("allocate", 0)))
     end = time.monotonic() + float(config.get("seconds", 0.0))
     while time.monotonic() < end:
         if context.stop():
@@ -27,5 +34,5 @@ def run(context: Context) -> Result:
         raise RuntimeError(config["fail"])
     size = int(config.get("bytes", 0))
     if size:
-        (context.run.begin_artifacts() / "zeros").write_bytes(b"\0" * size)
-    return {}
+        (context.run.begin_artifacts() / "zeros").write_bytes(bytes(size))
+    return {"allocated": len(taken)}

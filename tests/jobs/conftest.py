@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from engine.disk.rundir import RunDirectory
+from engine.jobs.messages import AskedJob, JobFile, Submission
 from engine.jobs.supervisor import Limits
 from engine.study.machine import Machine
 from engine.study.plan import Plan, make_plan
@@ -78,3 +82,30 @@ class FakeLauncher:
 @pytest.fixture
 def plan(study_data: dict[str, Any]) -> Plan:
     return make_plan(check_study(study_data, "x"), place(read_profile("cpu"), MACHINE))
+
+
+def asked(name: str, needs: Sequence[AskedJob] = (), **values: Any) -> AskedJob:
+    """A job that computes nothing; `config` and `kind` may be given, and whatever a submission holds."""
+    config = {"name": name, **values.pop("config", {})}
+    file = JobFile(
+        kind=values.pop("kind", "rehearsal"),
+        name=name,
+        key=hashlib.sha256(json.dumps(config).encode()).hexdigest(),
+        config=config,
+        policy={},
+        inputs={need.file.name: need.directory for need in needs},
+        work=0.0,
+        threads=values.pop("threads", 1),
+        placement={
+            "device": values.pop("device", "cpu"),
+            "precision": "float32",
+            "deterministic": True,
+        },
+        environment={},
+    )
+    return AskedJob(file=file, **values)
+
+
+def study_of(*jobs: AskedJob, name: str = "s", **values: Any) -> Submission:
+    """A study of such jobs."""
+    return Submission(study=name, jobs=list(jobs), **values)
