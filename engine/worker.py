@@ -23,7 +23,7 @@ from engine.disk.failpoints import enter_role
 from engine.disk.heartbeat import Heartbeat
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.rundir import RunDirectory
-from engine.errors import HusaiError, InputError, Interrupted, Superseded
+from engine.errors import HusaiError, Interrupted, Superseded
 from engine.jobs.failures import EXIT_CODES, sort_of
 from engine.study.fingerprint import package_version
 
@@ -50,12 +50,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         return _work(run, stop)
     except Superseded as error:
-        print(error, flush=True)  # and nothing else: the directory belongs to the other one
+        _log(str(error))  # and nothing else: the directory belongs to the other one
         return error.exit_code
     except HusaiError as error:
         return _record(run, error, error.exit_code)
     except Exception as error:
-        traceback.print_exc()
+        _log(traceback.format_exc())
         return _record(run, error, 1)
 
 
@@ -73,7 +73,7 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         run.check_attempt()
         if run.done():
             run.remove_checkpoints()  # the worker before was killed after its result
-            print("already done", flush=True)
+            _log("already done")
             return 0
         started = time.monotonic()
         # Importing torch takes a second or two; a stop that arrives meanwhile is seen before the work.
@@ -99,7 +99,7 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         attempt = run.newest_attempt()
         run.finish({**result, "provenance": {**_provenance(job, seconds), "attempt": attempt}})
         run.remove_checkpoints()
-        print(f"done in {seconds:.1f} s", flush=True)
+        _log(f"done in {seconds:.1f} s")
     return 0
 
 
@@ -162,10 +162,16 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
     }
 
 
+def _log(text: str) -> None:
+    """Write to the log, unless the disk is full: why a job ends must not depend on that."""
+    with contextlib.suppress(OSError):
+        print(text, flush=True)
+
+
 def _record(run: RunDirectory, error: Exception, code: int) -> int:
     """Say why there is no result, in the log and in `error.json`."""
     kind, sort = type(error).__name__, sort_of(error)
-    print(f"{kind}: {error}", flush=True)
+    _log(f"{kind}: {error}")
     message = (
         str(error) if isinstance(error, HusaiError) else f"{kind}: {error}; log: {run.log_file}"
     )
@@ -179,7 +185,8 @@ def _record(run: RunDirectory, error: Exception, code: int) -> int:
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except InputError as error:
-        sys.exit(f"{error}")
+    code = main()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+    # Not by way of the interpreter's end: it flushes again, and fails again on a full disk.
+    os._exit(code)

@@ -11,8 +11,6 @@ from engine.study.profile import Placement
 
 RESERVE_BYTES = 64 << 20
 """Space on disk that is never planned for: checkpoints, logs and the queue need some to end well."""
-MARGIN_BYTES = 1 << 20
-"""How much more space there must be than what was not enough."""
 
 
 class Capacity:
@@ -40,10 +38,6 @@ class Capacity:
             return False
         free = free_accelerator_bytes() if job.device == "cuda" else None
         return free is None or not running or job.memory_bytes <= free
-
-    def more_than_now(self) -> int:
-        """Return the `disk_bytes` of a job for which the space that is free now was not enough."""
-        return max(0, shutil.disk_usage(self._runs).free - self._reserve) + MARGIN_BYTES
 
     def short_of_disk(self, job: Entry | None = None) -> str:
         """Return why there is too little space for a job, or for anything; nothing if there is enough."""

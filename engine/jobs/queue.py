@@ -211,8 +211,6 @@ class Queue:
         attempt: int,
         failure: Failure,
         progress: int,
-        *,
-        disk_bytes: int | None = None,
     ) -> bool:
         """Queue a job again after a failure that may pass, and count it.
 
@@ -222,7 +220,6 @@ class Queue:
             failure: why.
             progress: how far it has come, in steps; a job that has come further since it was last lost is
                 not on its way to be given up.
-            disk_bytes: space that it needs, as we know now; the failure then does not count against it.
         """
         with self.transaction():
             row = self.connection.execute(
@@ -235,17 +232,16 @@ class Queue:
             counts = json.loads(row["strikes"])
             if progress > row["progress"]:
                 counts.pop("lost", None)
-            counts[failure.sort] = counts.get(failure.sort, 0) + (disk_bytes is None)
+            counts[failure.sort] = counts.get(failure.sort, 0) + 1
             return self._one(
                 f"UPDATE jobs SET {_BACK}, strikes = ?, progress = max(progress, ?), failure = ?, "
-                "reason = ?, alone = max(alone, ?), disk_bytes = max(disk_bytes, ?) WHERE directory = ?",
+                "reason = ?, alone = max(alone, ?) WHERE directory = ?",
                 (
                     json.dumps(counts),
                     progress,
                     failure.sort,
                     failure.message,
                     failure.sort == "memory",
-                    disk_bytes or 0,
                     directory,
                 ),
             )

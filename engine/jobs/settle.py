@@ -24,8 +24,6 @@ class Verdict:
 
     what: Literal["done", "refused", "released", "again", "failed"]
     failure: Failure = NOTHING
-    wait_for_disk: bool = False
-    """Whether it should wait for more space than there is now; the failure then does not count."""
 
 
 def decide(placed: Placed, code: int, queue: Queue, *, disk_is_full: bool) -> Verdict:
@@ -47,7 +45,7 @@ def decide(placed: Placed, code: int, queue: Queue, *, disk_is_full: bool) -> Ve
         # It was told to go; a worker that was ended while it saved has its checkpoint before.
         return Verdict("released")
     if failure.sort == "disk" and (disk_is_full or is_full_disk(failure)):
-        return Verdict("again", failure, wait_for_disk=True)
+        return Verdict("again", failure)  # however often: there will be space some day
     if may_retry(failure.sort, job.kind, queue.strikes(job.directory, failure.sort) + 1):
         return Verdict("again", failure)
     return Verdict("failed", failure)

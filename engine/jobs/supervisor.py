@@ -253,11 +253,10 @@ class Supervisor:
         job, failure = placed.job, verdict.failure
         if failure.sort == "damaged":
             self._redo_inputs(job)
-        need = self.capacity.more_than_now() if verdict.wait_for_disk else None
         progress = placed.run.progress()
-        if not self.queue.strike(job.directory, placed.attempt, failure, progress, disk_bytes=need):
+        if not self.queue.strike(job.directory, placed.attempt, failure, progress):
             return
-        count = max(1, self.queue.strikes(job.directory, failure.sort))
+        count = self.queue.strikes(job.directory, failure.sort)
         pause = failures.backoff(count, self.limits.backoff_seconds)
         self._later[job.directory] = time.monotonic() + pause
         said = f"failed ({failure.message}); trying once more"

@@ -5,6 +5,7 @@ import sqlite3
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -268,9 +269,9 @@ def test_a_transaction_that_fails_leaves_nothing(queue: Queue) -> None:
     assert not queue.applied("m")
 
 
-def _claim_all(path: Path, start: float, found: multiprocessing.Queue[list[str]]) -> None:
+def _claim_all(path: Path, start: Any, found: Any) -> None:
     queue, mine = Queue(path), []
-    time.sleep(max(0.0, start - time.time()))
+    start.wait(60)
     while True:
         try:
             job = queue.ready()
@@ -279,6 +280,7 @@ def _claim_all(path: Path, start: float, found: multiprocessing.Queue[list[str]]
             if (claimed := queue.claim(job.directory)) is not None:
                 mine.append(job.directory)
                 assert queue.finish(job.directory, claimed[0].attempt, 0.0)
+                time.sleep(0.005)  # let the others in: SQLite's lock knows no turns
         except sqlite3.OperationalError:  # locked for a moment: try again
             continue
     found.put(mine)
@@ -289,8 +291,7 @@ def test_four_claimers_take_every_job_once(tmp_path: Path) -> None:
     queue = Queue(path)
     queue.submit("m", study_of(*(asked(f"job {number}") for number in range(120))))
     context = multiprocessing.get_context("spawn")
-    found: multiprocessing.Queue[list[str]] = context.Queue()
-    start = time.time() + 1.5
+    found, start = context.Queue(), context.Barrier(4)
     claimers = [context.Process(target=_claim_all, args=(path, start, found)) for _ in range(4)]
     for claimer in claimers:
         claimer.start()
