@@ -75,6 +75,7 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
             run.remove_checkpoints()  # the worker before was killed after its result
             _log("already done")
             return 0
+        run.drop_unfinished()
         started = time.monotonic()
         # Importing torch takes a second or two; a stop that arrives meanwhile is seen before the work.
         from engine.stages.context import Context

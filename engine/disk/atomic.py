@@ -78,6 +78,8 @@ def publish_directory(aside: Path, final: Path) -> None:
     stands in the way is renamed aside before and removed after, so that a complete one exists at
     every moment but the instant between two renames.
     """
+    # An attempt that was killed here before may have left its manifest.
+    (aside / MANIFEST).unlink(missing_ok=True)
     files = sorted(path for path in aside.rglob("*") if path.is_file())
     manifest = {
         str(path.relative_to(aside)): {"bytes": path.stat().st_size, "sha256": digest(path)}

@@ -59,8 +59,10 @@ class RunsRoot:
     def prepare(self) -> None:
         """Make the root, for its owner alone; raise EnvironmentUnfit if it cannot be written."""
         try:
+            # One by one: the mode is not that of parents which are made along the way.
+            self.path.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
             for folder in (self.jobs, self.inbox):
-                folder.mkdir(mode=PRIVATE_FOLDER, parents=True, exist_ok=True)
+                folder.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
             if not os.access(self.path, os.W_OK):
                 raise PermissionError(13, "not writable")
         except OSError as error:
