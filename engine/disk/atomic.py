@@ -20,7 +20,7 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Replace a file atomically and durably: a reader sees the old content or the new, never a part."""
     aside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        with open(aside, "wb") as file:
+        with open(aside, "wb", opener=_private) as file:
             file.write(data)
             file.flush()
             failpoint("write.before-fsync")
@@ -32,6 +32,10 @@ def write_bytes(path: Path, data: bytes) -> None:
         aside.unlink(missing_ok=True)
         raise
     sync_directory(path.parent)
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def write_json(path: Path, value: Any) -> None:
