@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from logging.handlers import RotatingFileHandler
+from typing import Self
 
 from engine.disk.failpoints import enter_role
 from engine.disk.heartbeat import boot_id, start_of
@@ -65,25 +66,15 @@ def serve(
     study = submission.study if submission else None
     with hold(root.lock_file, root.path, mode), _logging(root):
         name = Inbox(root.inbox).drop(submission.model_dump(mode="json")) if submission else ""
-        queue = open_or_restore(root, stop)
-        with closing(queue):
+        with closing(open_or_restore(root, stop)) as queue:
             supervisor = Supervisor(
                 root, queue, placement, launcher, study=study, report=report, limits=limits
             )
-            life = _Life(root, queue, supervisor, mode, placement)
             log.info(
                 "up: process %d, %s, %d slots", os.getpid(), placement.profile, placement.slots
             )
-
-            def ended() -> bool:
-                # What an earlier call has left of the study says nothing about this one. Who has locked the
-                # queue keeps us from knowing, not from going on.
-                with contextlib.suppress(sqlite3.OperationalError):
-                    return study is not None and queue.applied(name) and supervisor.ended()
-                return False
-
-            with life:
-                while not stop() and not ended():
+            with _Life(root, queue, supervisor, mode, placement) as life:
+                while not stop() and not _ended(supervisor, name):
                     supervisor.careful_tick()
                     life.show()
                     if (supervisor.inbox.refused / name).is_file():
@@ -91,9 +82,17 @@ def serve(
                             study or "", "its submission was refused", f"see {root.log_file}"
                         )
                     supervisor.wait()
-            if study and not ended():
+            if study and not _ended(supervisor, name):
                 pause_study(queue, study)
                 raise Interrupted("stopped; the same command goes on where it was")
+
+
+def _ended(supervisor: Supervisor, submission: str) -> bool:
+    """Return whether the one study to work for has ended. What an earlier call has left of it says nothing about
+    this one, and who has locked the queue keeps us from knowing, not from going on."""
+    with contextlib.suppress(sqlite3.OperationalError):
+        return supervisor.queue.applied(submission) and supervisor.ended()
+    return False
 
 
 class _Life:
@@ -117,8 +116,9 @@ class _Life:
             "since": time.time(),
         }
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> Self:
         self.show()
+        return self
 
     def __exit__(self, *_: object) -> None:
         log.info("down: %d workers save and leave", len(self._supervisor.running))
