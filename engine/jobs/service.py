@@ -88,8 +88,11 @@ def serve(
 
 
 def _ended(supervisor: Supervisor, submission: str) -> bool:
-    """Return whether the one study to work for has ended. What an earlier call has left of it says nothing about
-    this one, and who has locked the queue keeps us from knowing, not from going on."""
+    """Return whether the one study to work for has ended.
+
+    What an earlier call has left of it says nothing about this one, and who has locked the queue keeps us from
+    knowing, not from going on.
+    """
     with contextlib.suppress(sqlite3.OperationalError):
         return supervisor.queue.applied(submission) and supervisor.ended()
     return False

@@ -394,4 +394,4 @@ def test_escape_sequences_in_names_and_errors_never_reach_the_log(
     bench.submit(study_of(job))
     bench.until_ended()
     assert "\x1b" not in caplog.text
-    assert "\\x1b]0;owned\\x07" in caplog.text or not caplog.text
+    assert "\\x1b]0;owned\\x07" in caplog.text
