@@ -134,6 +134,11 @@ class Cohort:
         )
 
     @property
+    def _asks(self) -> bool:
+        """Whether steps ask the device for values: an accelerator's host would wait, a recording fails."""
+        return self.graphs is None and self.batches.device.type == "cpu"
+
+    @property
     def steps(self) -> int:
         """Steps of the whole training: `epochs` passes over the training part."""
         return self.batches.steps
@@ -158,8 +163,8 @@ class Cohort:
         loss_S = done.error + done.penalty
         revival = self._revival(x_SBD, done)
         total_S = loss_S + revival.weight * revival.loss
-        # On an accelerator the host would have to wait, and uncoupled seeds cannot harm each other.
-        if x_SBD.device.type == "cpu" or self.config.stability.couples():
+        # Only seeds that a loss joins can harm each other; the others are settled when they are measured.
+        if self._asks or self._joined(index):
             self.freeze.note(total_S.detach(), index)
             self.freeze.settle(self.optimizer)
         objective_S = total_S
@@ -190,8 +195,8 @@ class Cohort:
             return Revival(done.penalty.new_zeros(len(self.seeds)))
         if dead.method == "ghost":
             dead_SF = self.dead.dead()
-            return Revival(
-                ghost_loss(x_SBD, done.reconstruction, weights, dead_SF, done.error), 1.0
+            loss_S = ghost_loss(
+                x_SBD, done.reconstruction, weights, dead_SF, done.error, self._asks
             )
         if dead.method != "auxk" or not dead.coefficient:
             return Revival(done.penalty.new_zeros(len(self.seeds)))
@@ -206,6 +211,7 @@ class Cohort:
         )
         # The coefficient is meant for errors in units of the data's variance; the loss is not.
         return replace(found, weight=dead.coefficient * self.batches.spread)
+            self._asks,
 
     def _set_rate(self, index: int) -> None:
         training = self.training

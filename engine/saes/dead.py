@@ -66,6 +66,7 @@ def auxk_loss(
     dead_SF: Tensor,
     k_aux: int,
     sparse: bool = True,
+    ask: bool = True,
 ) -> Revival:
     """Return the AuxK loss of each seed, [S] (Gao et al. 2024, §A.2), of weight 0.
 
@@ -85,9 +86,9 @@ def auxk_loss(
         dead_SF: which latents are dead, bool.
         k_aux: dead latents per input.
         sparse: on the CPU: compute with the dead rows alone, gradients by hand.
+        ask: whether the device may be asked if there is any dead latent; a recorded step must not.
     """
-    # A step that is recorded for an accelerator must not ask it whether there is any.
-    if dead_SF.device.type == "cpu" and not bool(dead_SF.any()):
+    if ask and not bool(dead_SF.any()):
         return Revival(x_SBD.new_zeros(len(pre_SBF)))
     residual_SBD = (x_SBD - reconstruction_SBD).detach()
     variance_S = (residual_SBD - residual_SBD.mean(1, keepdim=True)).square().sum((1, 2))
@@ -163,6 +164,7 @@ def ghost_loss(
     weights: Weights,
     dead_SF: Tensor,
     error_S: Tensor,
+    ask: bool = True,
 ) -> Tensor:
     """Return the ghost-gradient loss of each seed, [S] (Jermyn & Templeton 2024).
 
@@ -177,9 +179,9 @@ def ghost_loss(
         weights: the parameters.
         dead_SF: which latents are dead, bool.
         error_S: squared error of the batch; detached here.
+        ask: whether the device may be asked if there is any dead latent; a recorded step must not.
     """
-    # A step that is recorded for an accelerator must not ask it whether there is any.
-    if dead_SF.device.type == "cpu" and not bool(dead_SF.any()):
+    if ask and not bool(dead_SF.any()):
         return torch.zeros_like(error_S)
     residual_SBD = (x_SBD - reconstruction_SBD).detach()
     pre_SBF = kernels.affine(x_SBD, weights.b_dec.detach(), weights.W_enc, weights.b_enc)

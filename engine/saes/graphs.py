@@ -3,6 +3,8 @@
 A recorded step is replayed for every later batch whose work is the same: same constants of the schedules,
 same parts of the objective. What changes from step to step (batch, learning rate) is read from memory that
 stays where it is. Steps that are not yet recorded, and steps that ask the host something, run as usual.
+Schedules do not come back to constants that they left, so only the newest kind of step is kept: a graph
+holds the memory of a whole step.
 """
 
 from __future__ import annotations
@@ -72,12 +74,13 @@ class CudaRecorder:
 
 
 class StepGraphs:
-    """The recorded steps of one cohort, by kind."""
+    """The recorded step of one cohort, of the kind that is done now."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
-        self._seen: dict[Hashable, int] = {}
-        self._recorded: dict[Hashable, tuple[Tensor, Work]] = {}
+        self._kind: Hashable = None
+        self._seen = 0
+        self._recorded: tuple[Tensor, Work] | None = None
 
     def run(self, kind: Hashable, x_SBD: Tensor, step: Callable[[Tensor], Outcome]) -> Outcome:
         """Do one step on a batch.
@@ -89,13 +92,17 @@ class StepGraphs:
         """
         seeds, shared = len(x_SBD), x_SBD.stride(0) == 0
         batch = x_SBD[:1] if shared else x_SBD
-        if kind not in self._recorded:
-            self._seen[kind] = self._seen.get(kind, 0) + 1
-            if self._seen[kind] <= WARM:
+        if kind != self._kind:
+            self._kind, self._seen, self._recorded = kind, 0, None
+        if self._recorded is None:
+            self._seen += 1
+            if self._seen <= WARM:
                 return self._recorder.warm(lambda: step(x_SBD))
-            memory = batch.clone()
-            work = self._recorder.record(lambda: step(memory.expand(seeds, -1, -1)))
-            self._recorded[kind] = memory, work
-        memory, work = self._recorded[kind]
+            fixed = batch.clone()
+            self._recorded = (
+                fixed,
+                self._recorder.record(lambda: step(fixed.expand(seeds, -1, -1))),
+            )
+        memory, work = self._recorded
         memory.copy_(batch)
         return work()

@@ -61,10 +61,6 @@ class Stability(Config):
             )
         return self
 
-    def couples(self) -> bool:
-        """Return whether seeds are made dependent of each other."""
-        return self.consistency > 0 or self.pinned > 0 or self.shared_init
-
 
 class _Sae(Config):
     """What all architectures have."""
