@@ -17,7 +17,7 @@ from engine.saes.architecture import Architecture, Pass
 from engine.saes.architectures import make_architecture
 from engine.saes.batches import CHUNK, Batches
 from engine.saes.dead import DeadTracker, Revival, auxk_loss, ghost_loss
-from engine.saes.freeze import Freeze
+from engine.saes.freeze import Freeze, intact
 from engine.saes.graphs import CudaRecorder, Outcome, Recorder, StepGraphs
 from engine.saes.objectives import stability_loss
 from engine.saes.quality import Quality, count_fires, measure_quality
@@ -39,8 +39,8 @@ class Cohort:
     """What `engine.training.train` drives for SAEs: all seeds step together, each as if alone.
 
     Unless a stability objective couples them, seeds share nothing but the batches: their losses are summed,
-    so the gradient of one does not see the others, and Adam is elementwise. A seed whose loss is not finite
-    is set back to its last measured state and stays there; the others do not notice.
+    so the gradient of one does not see the others, and Adam is elementwise. A seed whose loss or weights are
+    not finite is set back to its last measured state and stays there; the others do not notice.
     """
 
     def __init__(
@@ -144,7 +144,9 @@ class Cohort:
         return self.batches.steps
 
     def step(self, index: int) -> None:
-        """Do one optimizer step for every seed."""
+        """Do one optimizer step for every seed that is not frozen."""
+        if self.freeze.all():
+            return
         x_SBD = self.batches.batch(index)
         self._set_rate(index)
         if self.graphs is not None and self.freeze.none() and not self._joined(index):
@@ -198,6 +200,7 @@ class Cohort:
             loss_S = ghost_loss(
                 x_SBD, done.reconstruction, weights, dead_SF, done.error, self._asks
             )
+            return Revival(loss_S, 1.0)
         if dead.method != "auxk" or not dead.coefficient:
             return Revival(done.penalty.new_zeros(len(self.seeds)))
         found = auxk_loss(
@@ -208,10 +211,10 @@ class Cohort:
             self.dead.dead(),
             dead.auxk or max(1, self.batches.width // 2),
             self.saes.sparse,
+            self._asks,
         )
         # The coefficient is meant for errors in units of the data's variance; the loss is not.
         return replace(found, weight=dead.coefficient * self.batches.spread)
-            self._asks,
 
     def _set_rate(self, index: int) -> None:
         training = self.training
@@ -242,6 +245,7 @@ class Cohort:
         every = dead.every or max(1, round(RESAMPLINGS * self.steps))
         if dead.method != "resample" or done % every or done > dead.until * self.steps:
             return
+        self._settle()
         dead_SF = self.dead.dead() & self.freeze.sound().unsqueeze(1)
         resample(self.saes, self.start, self.optimizer, self.batches, dead_SF, self.seeds, index)
         self.dead.revive(dead_SF)
@@ -253,14 +257,13 @@ class Cohort:
         penalty at full strength), `train_loss` and `aux_loss` (what brings dead latents back) of the last
         batch, `dead_fraction` of the training inputs: the share of latents silent for `after_tokens`.
         `mean_max_cos`, every `stability_every` steps, is how far a seed agrees with the others.
-
-        Raises:
-            Diverged: fewer than two seeds are left to compare; seeds and steps are named.
         """
         self._settle()
         quality = measure_quality(self.saes, self.batches.chunks(self.batches.held_out[:CHUNK]))
+        loss = self._held_out_loss(quality)
+        self._judge(loss, done)
         values: dict[str, list[float]] = {
-            "loss": self._held_out_loss(quality),
+            "loss": loss,
             "explained_variance": quality.explained_variance,
             "l0": quality.l0,
             "dead_fraction": self.dead.dead().float().mean(1).tolist(),
@@ -279,7 +282,13 @@ class Cohort:
     def _settle(self) -> None:
         self.freeze.settle(self.optimizer)
         self.freeze.hold(self.saes.weights)
-        self.freeze.check()
+
+    def _judge(self, loss: list[float], step: int) -> None:
+        """Freeze seeds that the last step spoiled; the loss of the next one would tell too late."""
+        loss_S = torch.tensor(loss, device=self.batches.device)
+        intact_S = intact(self.saes.weights, len(self.saes.pinned_PD))
+        self.freeze.note(loss_S.where(intact_S, torch.nan), step)
+        self._settle()
 
     def _agreement_due(self, done: int) -> bool:
         every, between = self.training.stability_every, self.training.measure_every
@@ -314,11 +323,7 @@ class Cohort:
         return False
 
     def state(self) -> tuple[dict[str, Tensor], Scalars]:
-        """Return weights, moments, counters, last losses and last good states.
-
-        Raises:
-            Diverged: fewer than two seeds are left to compare.
-        """
+        """Return weights, moments, counters, last losses and last good states."""
         self._settle()
         frozen_tensors, frozen_scalars = self.freeze.state()
         tensors = {
@@ -349,13 +354,12 @@ class Cohort:
         self._aux_S = tensors["aux_loss"].to(device)
 
     def quality(self) -> Quality:
-        """Return the final figures of each seed on the whole held-out part.
-
-        Raises:
-            Diverged: fewer than two seeds are left to compare.
-        """
+        """Return the final figures of each seed on the whole held-out part; a seed that they show to have
+        diverged is frozen."""
         self._settle()
-        return measure_quality(self.saes, self.batches.chunks(self.batches.held_out))
+        quality = measure_quality(self.saes, self.batches.chunks(self.batches.held_out))
+        self._judge(self._held_out_loss(quality), self.steps)
+        return quality
 
     def fires(self) -> tuple[Tensor, int]:
         """Return on how many of all activations each latent fires, int64 [S, F], of how many."""

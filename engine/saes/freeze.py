@@ -1,4 +1,4 @@
-"""Seeds whose loss stopped being finite: set back to their last good state and held there.
+"""Seeds whose loss or weights stopped being finite: set back to their last good state and held there.
 
 Shapes: S seeds.
 """
@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from engine.disk.curves import Flag
-from engine.errors import Diverged
 from engine.saes.weights import Weights
 
 NEVER = -1
@@ -31,7 +30,7 @@ class Freeze:
         self.seeds = seeds
         self._good = {name: t.detach().clone() for name, t in weights.named().items()}
         self._good_step = [0] * len(seeds)
-        # Step at which the loss was not finite first; on the device, so that noting does not wait.
+        # First step whose loss, or weights before it, were of no use; on the device: noting does not wait.
         self._bad_S = torch.full(
             (len(seeds),), NEVER, dtype=torch.int64, device=weights.W_dec.device
         )
@@ -85,26 +84,21 @@ class Freeze:
         """Return whether no seed is frozen."""
         return not self._frozen
 
+    def all(self) -> bool:
+        """Return whether every seed is frozen."""
+        return len(self._frozen) == len(self.seeds)
+
     def sound(self) -> Tensor:
         """Return which seeds are not frozen, bool [S]."""
         places = torch.tensor([place not in self._frozen for place in range(len(self.seeds))])
         return places.to(self._bad_S.device)
 
     def diverged(self) -> dict[int, dict[str, int]]:
-        """Return, by frozen seed, the step of its first bad loss and the step of the state it is held at."""
+        """Return, by frozen seed, the step that it diverged at and the step of the state it is held at."""
         return {
             self.seeds[place]: {"step": step, "held_at": self._good_step[place]}
             for place, step in self._frozen.items()
         }
-
-    def check(self) -> None:
-        """Raise Diverged if fewer than two seeds are sound (of one alone: none)."""
-        if len(self.seeds) - len(self._frozen) < min(2, len(self.seeds)):
-            said = [
-                f"seed {self.seeds[p]}: the loss is not finite at step {s}"
-                for p, s in sorted(self._frozen.items())
-            ]
-            raise Diverged("; ".join(said))
 
     def tell(self) -> list[Flag]:
         """Return a flag for each seed frozen since this was asked."""
@@ -113,8 +107,8 @@ class Freeze:
         return [
             Flag(
                 "diverged",
-                f"seed {self.seeds[place]}: the loss is not finite at step {self._frozen[place]}; "
-                f"held as it was at step {self._good_step[place]}, the others go on",
+                f"seed {self.seeds[place]}: loss or weights are not finite at step {self._frozen[place]}; "
+                f"held as it was at step {self._good_step[place]}",
                 self.seeds[place],
             )
             for place in new
@@ -137,3 +131,16 @@ class Freeze:
         self._told = {int(place) for place in scalars["told"]}
         # A checkpoint is written after `settle`, so every bad seed in it is a frozen one.
         self._frozen = {p: s for p, s in enumerate(self._bad_S.tolist()) if s != NEVER}
+
+
+@torch.no_grad()
+def intact(weights: Weights, pinned: int) -> Tensor:
+    """Return whose weights are of use, bool [S]: of finite norm, no decoder row but the first `pinned` zero.
+
+    Weights whose norm overflows are finite by luck, and nothing that compares them is; a decoder row that
+    overflowed was divided by an infinite norm, which leaves zeros.
+    """
+    intact_S = (weights.W_dec[:, pinned:] != 0).any(2).all(1)
+    for tensor in weights.named().values():
+        intact_S &= torch.isfinite(tensor.reshape(len(intact_S), -1).square().sum(1))
+    return intact_S

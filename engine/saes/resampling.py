@@ -35,7 +35,7 @@ def resample(
     For each, an input is drawn with probability proportional to its squared error squared (the square of
     its loss); the decoder row becomes its direction from b_dec, the encoder row the same, `ENCODER_SHARE`
     as long as live rows are on average, the encoder bias 0; a threshold or magnitude of its own is again
-    what it was at the start.
+    what it was at the start. A seed with a loss that is not finite is left alone.
 
     Args:
         saes: the SAEs.
@@ -57,6 +57,8 @@ def resample(
         sample_M = torch.randperm(len(batches.train), generator=generator)[:SAMPLE]
         x_MD = batches.take(batches.train[sample_M])
         loss_M = _losses(saes, x_MD, place)
+        if not bool(torch.isfinite(loss_M).all()):
+            continue  # the last step spoiled it, which the next one or a measurement will notice
         rows_PD = _directions(x_MD - w.b_dec[place], loss_M, len(dead_P), generator)
         live_F = ~dead_SF[place]
         norm = w.W_enc[place][live_F].norm(dim=1).mean() if bool(live_F.any()) else torch.ones(())
