@@ -164,7 +164,7 @@ def _subset(
         reason = f"no live feature in seed {', '.join(map(str, dead))}"
     surrogate: list[Tensor] | None = None
     if surrogate_SFD is None:
-        surrogate_reason = "no surrogate was trained"
+        surrogate_reason = "no surrogate was given"
     elif name == "live" and surrogate_live_SF is None:
         surrogate_reason = "no firing record of the surrogate was given"
     elif not bool((fake_SF := _masks(surrogate_SFD, surrogate_live_SF)).any(1).all()):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
+from engine.errors import Diverged
 from engine.metrics.agreement import Stability
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
@@ -26,7 +27,7 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
-from engine.stages.parts import cohort_parts, read_cohort
+from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
@@ -34,15 +35,17 @@ from engine.subjects.surrogate import moments
 
 
 def run(context: Context) -> Result:
-    """Measure one cohort: quality, stability with its nulls, agreement with the ground truth."""
+    """Measure one cohort: quality, stability with its nulls, agreement with the ground truth.
+
+    Raises:
+        Diverged: fewer than two seeds are left to compare; the others and their steps are named.
+    """
     inputs, config = context.inputs, context.config
     options = Analysis.model_validate(config["analysis"], strict=False)
-    for source in inputs.values():
-        source.read_result()
+    results = {role: source.read_result() for role, source in inputs.items()}
     x_ND, _ = read_activations(inputs["activations"])
-    saes = read_cohort(inputs, "cohort")
-    start = read_cohort(inputs, "cohort", START)
-    twin = read_cohort(inputs, "surrogate") if "surrogate" in inputs else None
+    saes, twin = _read_pair(inputs, results)
+    start = read_cohort(inputs, "cohort", START).select(*saes.seeds)
     live_SF = _live(saes)
     settings = inputs["cohort"].read_job()["config"]
     reason = dependence(settings)
@@ -52,10 +55,12 @@ def run(context: Context) -> Result:
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
     write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
-    cohort = _describe(inputs, hook, saes, start.weights.W_dec, live_SF)
+    cohort = _describe(
+        inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
+    )
     cohort["quality"]["loss_recovered"] = recovered
     plain = stability.to_json()
-    warnings = red_flags(inputs, cohort, plain)
+    warnings = red_flags(results, cohort, plain)
     if reason:
         warnings.append(reason)
     subset = _headline_subset(plain)
@@ -70,6 +75,28 @@ def run(context: Context) -> Result:
             "warnings": warnings,
         }
     }
+
+
+def _read_pair(
+    inputs: dict[str, RunDirectory], results: Results
+) -> tuple[TrainedSaes, TrainedSaes | None]:
+    """Return the cohort and its twin on surrogate data, both of the seeds that are sound in both.
+
+    A seed and its twin start from the same weights: what the jackknife leaves out are both. Without two
+    such seeds there is no twin, and the cohort is that of all its sound seeds.
+    """
+    saes = read_cohort(inputs, "cohort")
+    diverged = diverged_of(results, "cohort")
+    if diverged and len(saes.seeds) < 2:
+        said = ", ".join(f"seed {seed} at step {what['step']}" for seed, what in diverged.items())
+        raise Diverged(f"fewer than two seeds are left: loss or weights are not finite: {said}")
+    if "surrogate" not in inputs:
+        return saes, None
+    twin = read_cohort(inputs, "surrogate")
+    common = [seed for seed in saes.seeds if seed in twin.seeds]
+    if len(common) < 2:
+        return saes, None
+    return saes.select(*common), twin.select(*common)
 
 
 def _live(saes: TrainedSaes) -> Tensor:
@@ -120,7 +147,8 @@ def _truth(
 
 
 def _describe(
-    inputs: dict[str, RunDirectory],
+    job: dict[str, Any],
+    results: Results,
     hook: str,
     saes: TrainedSaes,
     initial_SFD: Tensor,
@@ -131,12 +159,7 @@ def _describe(
     Dead latents fire on none of all activations; live ones often enough to be counted (science.md §2);
     the rest fire rarely.
     """
-    parts = [run.read_result() for run in cohort_parts(inputs, "cohort")]
-    job = inputs["cohort"].read_job()
-    quality = {
-        name: [value for part in parts for value in part["quality"][name]]
-        for name in ("explained_variance", "l0")
-    }
+    quality = quality_of(results, "cohort", saes.seeds)
     alignment = [
         float(enc_dec_alignment(e_FD, d_FD).nanmean())
         for e_FD, d_FD in zip(saes.weights.W_enc, saes.weights.W_dec, strict=True)
@@ -156,9 +179,10 @@ def _describe(
         "l1": getattr(saes.config, "l1", None),
         "target_l0": getattr(saes.config, "target_l0", None),
         "seeds": list(saes.seeds),
-        "steps": parts[0]["steps"],
+        "steps": results["cohort"]["steps"],
         "settings": job["config"]["sae"],
-        "diverged": {seed: what for part in parts for seed, what in part["diverged"].items()},
+        "diverged": diverged_of(results, "cohort"),
+        "surrogate_diverged": diverged_of(results, "surrogate"),
         "quality": {
             **{name: spread(quality[name]) for name in ("explained_variance", "l0")},
             "dead_fraction": spread((saes.fires == 0).double().mean(1).tolist()),

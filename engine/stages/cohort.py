@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -30,6 +31,9 @@ def read_sae(config: object) -> Sae:
 
 def run(context: Context) -> Result:
     """Train a cohort and save it stacked and seed by seed, in units of the raw activations.
+
+    Seeds that diverged are listed and left out, be it all of them: one job may hold a part of a cohort, and
+    whether enough are left is seen where the parts are joined.
 
     With `surrogate` set, the activations are replaced by Gaussian data of the same mean and covariance:
     what the seeds then agree on, they agree on without anything to find (null N3).
@@ -68,7 +72,7 @@ def run(context: Context) -> Result:
     return {
         "steps": done,
         "seeds": sound,
-        "quality": _of_seeds(quality, [seeds.index(seed) for seed in sound]),
+        "quality": figures_of(quality, [seeds.index(seed) for seed in sound]),
         "diverged": {str(seed): what for seed, what in diverged.items()},
     }
 
@@ -85,8 +89,12 @@ def _save(context: Context, cohort: Cohort, sound: list[int]) -> None:
         save_sae(place / f"seed-{seed}", saes.select(seed))
 
 
-def _of_seeds(quality: Quality, places: list[int]) -> dict[str, Any]:
-    return {name: [row[p] for p in places] for name, row in quality.as_dict().items()}
+def figures_of(quality: Quality, places: list[int]) -> dict[str, Any]:
+    """Return the figures of some seeds; None for one that is not finite, which JSON does not know."""
+    return {
+        name: [row[p] if math.isfinite(row[p]) else None for p in places]
+        for name, row in quality.as_dict().items()
+    }
 
 
 def agreement_of_each(W_dec_SFD: Tensor, alive_SF: Tensor) -> list[float]:

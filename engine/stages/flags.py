@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from engine.disk.rundir import RunDirectory
-from engine.stages.parts import cohort_parts
+from engine.stages.parts import Results, quality_of
 
 HEADLINE_METRIC = "mean_max_cos"
 """The seeds' own measure (their PWMCC), so that their numbers can be compared with."""
@@ -49,14 +48,12 @@ def starts_at_chance(settings: dict[str, Any]) -> bool:
     return settings["training"]["init"] == "random" and not dependence(settings)
 
 
-def red_flags(
-    inputs: dict[str, RunDirectory], cohort: dict[str, Any], stability: dict[str, Any]
-) -> list[str]:
+def red_flags(results: Results, cohort: dict[str, Any], stability: dict[str, Any]) -> list[str]:
     """Return one sentence per flag; the thresholds are conventions (science.md §7 and the seeds')."""
-    floor = float(inputs["activations"].read_result()["rank_one_variance"])
+    floor = float(results["activations"]["rank_one_variance"])
     flags = [
         *_reconstruction(cohort["quality"], floor),
-        *_surrogate(inputs),
+        *_surrogate(results, cohort),
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
     ]
@@ -89,15 +86,12 @@ def _reconstruction(quality: dict[str, Any], floor: float) -> list[str]:
     return flags
 
 
-def _surrogate(inputs: dict[str, RunDirectory]) -> list[str]:
+def _surrogate(results: Results, cohort: dict[str, Any]) -> list[str]:
     """The twin on Gaussian data has less to find, but must have learnt what there is."""
-    if "surrogate" not in inputs:
+    if "surrogate" not in results or _lack_twins(cohort):
         return []
-    worst = min(
-        value
-        for run in cohort_parts(inputs, "surrogate")
-        for value in run.read_result()["quality"]["explained_variance"]
-    )
+    known = quality_of(results, "surrogate", cohort["seeds"])["explained_variance"]
+    worst = min(value if math.isfinite(value) else -math.inf for value in known)
     if worst > 0:
         return []
     return [
@@ -106,10 +100,25 @@ def _surrogate(inputs: dict[str, RunDirectory]) -> list[str]:
 
 
 def _diverged(cohort: dict[str, Any]) -> list[str]:
-    return [
+    flags = [
         f"seed {seed} diverged at step {what['step']} and is left out of all figures"
         for seed, what in cohort["diverged"].items()
     ]
+    if lacking := _lack_twins(cohort):
+        return [
+            *flags,
+            f"on surrogate data seed {', '.join(map(str, lacking))} diverged: fewer than two seeds are "
+            "sound there and here, so there is no N3",
+        ]
+    return flags + [
+        f"seed {seed} diverged on surrogate data at step {what['step']}: N3 is without it, so all figures are"
+        for seed, what in cohort["surrogate_diverged"].items()
+    ]
+
+
+def _lack_twins(cohort: dict[str, Any]) -> list[int]:
+    """Return the seeds that are compared although their twins diverged: then there is no N3."""
+    return [seed for seed in cohort["seeds"] if str(seed) in cohort["surrogate_diverged"]]
 
 
 def _start(quality: dict[str, Any], stability: dict[str, Any]) -> list[str]:

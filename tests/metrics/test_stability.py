@@ -253,7 +253,7 @@ def test_nulls_without_data_say_so() -> None:
         ("N3", False),
     ]
     assert "covariance was not given" in nulls[1].reason
-    assert nulls[3].reason == "no surrogate was trained"
+    assert nulls[3].reason == "no surrogate was given"
 
 
 @pytest.mark.parametrize(

@@ -84,5 +84,5 @@ def test_several_failed_cohorts_leave_no_report(
 ) -> None:
     sweep["training"]["lr"] = 1e38
     _, outcome = execute(sweep)
-    assert list(outcome.failed) == ["topk 12 k2"]
+    assert list(outcome.failed) == ["analysis topk 12 k2"]
     assert not (tmp_path / "tiny" / "report").exists()
