@@ -144,6 +144,17 @@ def test_gates_do_not_move_the_decoder() -> None:
     assert torch.allclose(sae.weights.W_dec.grad[0], -z.T @ residual, rtol=1e-5)
 
 
+def test_gates_do_not_move_the_decoder_bias_that_they_are_read_with() -> None:
+    """All gates closed, so x̂ is b_dec = (1, 1) in both errors; only the main one moves it: −2/B · Σ residual,
+    residuals (2, 1), (−1, 4)."""
+    sae = gated()
+    with torch.no_grad():
+        sae.weights.b_enc.fill_(-50.0)
+    torch.autograd.backward(sae.forward(X, 0).error.sum())
+    assert sae.weights.b_dec.grad is not None
+    assert sae.weights.b_dec.grad.tolist() == [[-1.0, -5.0]]
+
+
 def test_a_closed_gate_gives_no_latent_however_large() -> None:
     sae = gated()
     with torch.no_grad():

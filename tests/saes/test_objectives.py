@@ -111,6 +111,30 @@ def test_every_objective_does_what_it_is_for() -> None:
     assert agreement(shared) > agreement(plain) + 0.05
 
 
+class Slope(Cohort):
+    """Keeps the gradient of the decoder rows as the objective left it."""
+
+    slope: torch.Tensor
+
+    def _descend(self, index: int) -> None:
+        assert self.saes.weights.W_dec.grad is not None
+        self.slope = self.saes.weights.W_dec.grad.clone()
+        super()._descend(index)
+
+
+def test_objectives_are_in_units_of_the_variance() -> None:
+    """Normalised activations of width 12 have a mean squared norm of 12."""
+    slopes = []
+    for options in (Stability(), Stability(orthogonality=0.5)):
+        task = Slope(TopK(d_sae=24, k=3, stability=options), TRAINING, (3, 7), activations())
+        task.step(0)
+        slopes.append(task.slope)
+    rows = task.start.W_dec.clone().requires_grad_()
+    torch.autograd.backward(orthogonality_loss(rows, torch.arange(24)).sum())
+    assert rows.grad is not None
+    assert torch.allclose(slopes[1] - slopes[0], 12.0 * 0.5 * rows.grad, atol=1e-4)
+
+
 def test_the_second_stage_begins_at_its_share() -> None:
     plain, late = (
         Cohort(TopK(d_sae=24, k=3, stability=options), TRAINING, (3, 7), activations())

@@ -5,7 +5,7 @@ import torch
 
 from engine.saes.architectures import make_architecture
 from engine.saes.cohort import Cohort
-from engine.saes.resampling import resample
+from engine.saes.resampling import _directions, resample
 from engine.study.sae import Dead, JumpReLU, ReLU, Sae, TopK
 from tests.saes.conftest import TRAINING, activations, batches, fresh
 
@@ -60,6 +60,14 @@ def test_inputs_with_a_large_error_are_chosen() -> None:
     resample(sae, fresh(CONFIG), optimizer, data, dead, (0, 1), step=9)  # type: ignore[arg-type]
     direction = torch.nn.functional.normalize(data.take(torch.tensor([odd]))[0] - w.b_dec[1], dim=0)
     assert torch.allclose(w.W_dec[1, 3], direction, atol=1e-5)
+
+
+def test_the_chance_of_an_input_is_the_square_of_its_loss() -> None:
+    """Losses 1 and 3, so chances .1 and .9; 2,000 draws scatter by .007 (with the loss itself it is .75)."""
+    inputs, losses = torch.eye(2), torch.tensor([1.0, 3.0])
+    generator = torch.Generator().manual_seed(0)
+    drawn = torch.cat([_directions(inputs, losses, 1, generator) for _ in range(2000)])
+    assert float(drawn[:, 1].mean()) == pytest.approx(0.9, abs=0.03)
 
 
 def test_what_is_drawn_follows_from_seed_and_step() -> None:
