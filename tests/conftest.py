@@ -19,7 +19,7 @@ def study_data() -> dict[str, Any]:
         "hooks": ["planted"],
         "saes": [{"architecture": "topk", "d_sae": 12, "k": 2}],
         "seeds": [1, 2, 3],
-        "training": {"epochs": 2, "batch_size": 50},
+        "training": {"epochs": 2, "batch_size": 50, "warmup_steps": 5},
     }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,9 @@ from engine.study import sizes
 from engine.study.fingerprint import content_key
 from engine.study.profile import Placement
 from engine.study.sae import Sae
+from engine.study.search import point_at
 from engine.study.spec import Point, Study
+from engine.study.steps import check_schedules, cohort_steps, sample_count
 from engine.study.titles import (
     Entry,
     analysis_titles,
@@ -141,9 +142,12 @@ def make_plan(study: Study, placement: Placement) -> Plan:
     """Expand a study: for each point subject → activations per hook → cohorts → analyses, and one report.
 
     Raises:
-        InputError: a search that names nothing, or SAEs that no worker has the memory for.
+        InputError: a search that names nothing, a warm-up longer than the training, or SAEs that no worker
+            has the memory for.
     """
     points = study.points()
+    for point in points:
+        check_schedules(point, point_at(point.values))
     build = _Expansion(placement)
     subjects = {
         id(point): _add_subject(build, point.study, name)
@@ -360,22 +364,3 @@ def _subject_work(study: Study) -> float:
 
 def _cohort_work(study: Study, sae: Sae, d_in: int, seeds: int) -> float:
     return float(study.training.epochs * sample_count(study) * seeds * sae.d_sae * d_in)
-
-
-def sample_count(study: Study) -> int:
-    """Return the number of activations that the subject gives: p² pairs, or the planted samples."""
-    subject = study.subject
-    return subject.samples if subject.kind == "planted" else subject.modulus**2
-
-
-def cohort_steps(study: Study) -> int:
-    """Return the optimizer steps of a cohort: batches in all passes over the training share, for progress
-    (mirror pairs that are held out together may make it one less)."""
-    training = study.training
-    kept = training_count(sample_count(study), training.held_out)
-    return math.ceil(training.epochs * kept / min(training.batch_size, kept))
-
-
-def training_count(samples: int, held_out: float) -> int:
-    """Return how many of the activations are trained on; at least one is held out, one is kept."""
-    return samples - min(max(1, round(samples * held_out)), samples - 1)

@@ -102,7 +102,10 @@ def test_planted_planes_are_scored_as_planes(execute: Execute, tmp_path: Path) -
 def test_saes_that_do_not_train_have_no_verdict(execute: Execute, tmp_path: Path) -> None:
     data = planted(samples=2000)
     data["saes"] = [{"architecture": "relu", "d_sae": 128, "l1": 1e-3}]
-    data |= {"training": {"epochs": 1, "batch_size": 1800, "lr": 1e-6}, "seeds": [1, 2, 3]}
+    data |= {
+        "training": {"epochs": 1, "batch_size": 1800, "lr": 1e-6, "warmup_steps": 0},
+        "seeds": [1, 2, 3],
+    }
     _, outcome = execute(data)
     assert not outcome.failed
     found = summary(tmp_path)

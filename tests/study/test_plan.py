@@ -11,9 +11,10 @@ from engine.study import fingerprint
 from engine.study.forecast import forecast
 from engine.study.machine import Machine
 from engine.study.partial import partial_report
-from engine.study.plan import Plan, cohort_steps, make_plan, training_count
+from engine.study.plan import Plan, make_plan
 from engine.study.profile import Placement, place, read_profile
 from engine.study.spec import check_study, presets, read_study
+from engine.study.steps import cohort_steps, training_count
 from engine.study.titles import count_saes
 
 MACHINE = Machine(2, 8 << 30, "Linux", {"cpu": "x"}, {"cuda": "", "mps": ""})
@@ -127,6 +128,67 @@ def test_steps_and_split_by_hand() -> None:
     # 12,769 pairs, a tenth (1,277) held out: 11,492 are trained on; 20 · 11,492 / 256 = 897.8, so 898 batches.
     assert training_count(12_769, 0.1) == 11_492
     assert cohort_steps(read_study("topk-vs-relu")) == 898
+
+
+# 400 samples, a tenth held out: 360 in batches of 50, twice, are 14.4, so 15 steps.
+WARMUPS = {
+    "k": ({"k_warmup_steps": 14}, {}),
+    "k is reached a step after": ({"k_warmup_steps": 15}, {}, "saes.0.k_warmup_steps", 15, 14),
+    "k for long": ({"k_warmup_steps": 100_000}, {}, "saes.0.k_warmup_steps", 100_000, 14),
+    "l1": ({"architecture": "relu", "l1": 0.1, "l1_warmup_steps": 15}, {}),
+    "l1 too long": (
+        {"architecture": "relu", "l1": 0.1, "l1_warmup_steps": 16},
+        {},
+        "saes.0.l1_warmup_steps",
+        16,
+        15,
+    ),
+    "gated": (
+        {"architecture": "gated", "l1": 0.1, "l1_warmup_steps": 16},
+        {},
+        "saes.0.l1_warmup_steps",
+        16,
+        15,
+    ),
+    "l0": (
+        {"architecture": "jumprelu", "l0": 0.1, "l0_warmup_steps": 16},
+        {},
+        "saes.0.l0_warmup_steps",
+        16,
+        15,
+    ),
+    "rate": ({}, {"warmup_steps": 15}),
+    "rate too long": ({}, {"warmup_steps": 16}, "training.warmup_steps", 16, 15),
+}
+
+
+@pytest.mark.parametrize("case", sorted(WARMUPS))
+def test_a_warmup_must_end_within_the_training(
+    placement: Placement, study_data: dict[str, Any], case: str
+) -> None:
+    sae, training, *refused = WARMUPS[case]
+    study_data["saes"] = [{"architecture": "topk", "d_sae": 12} | sae]
+    if study_data["saes"][0]["architecture"] == "topk":
+        study_data["saes"][0]["k"] = 2
+    study_data["training"] |= training
+    if not refused:
+        plan_for(placement, study_data)
+        return
+    where, given, most = refused
+    with pytest.raises(InputError) as caught:
+        plan_for(placement, study_data)
+    assert str(caught.value) == (
+        f"tiny: {where}: a warm-up of {given} steps does not end within the training of 15 "
+        f"(2 epochs × 360 activations / batches of 50): at most {most} steps, or more epochs"
+    )
+
+
+def test_a_searched_warmup_names_its_point(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    study_data["training"]["warmup_steps"] = 10
+    with pytest.raises(InputError, match=r"warmup_steps \(point training\.epochs 1\): .* of 8 "):
+        plan_for(placement, study_data, **{"training.epochs": [2, 1]})
 
 
 def test_the_forecast_counts_what_is_left(placement: Placement, tmp_path: Path) -> None:
