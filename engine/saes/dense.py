@@ -216,12 +216,16 @@ class _Jump(torch.autograd.Function):
 
 
 def _falls(anneal: PAnneal | None, steps: int) -> list[tuple[int, float]]:
-    """Return from which step on which p holds."""
+    """Return from which step on which p holds.
+
+    From start to end 1 and every value after it hold equally long, so that the last is trained with even
+    where the end is that of the training; the first fall has a batch before it to weigh the penalty by.
+    """
     if anneal is None:
         return []
     first, last, n = anneal.start * steps, anneal.end * steps, anneal.updates
     return [
-        (round(first + (last - first) * i / n), 1.0 + (anneal.p - 1.0) * i / n)
+        (max(1, int(first + (last - first) * i / (n + 1))), 1.0 + (anneal.p - 1.0) * i / n)
         for i in range(1, n + 1)
     ]
 

@@ -153,7 +153,7 @@ class PAnneal(Config):
     start: Share = 0.2
     """Share of the training after which p falls."""
     end: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
-    """Share of the training at which it arrives."""
+    """Share of the training by which it has arrived and stayed for as long as at every value before."""
     p: Annotated[float, Field(gt=0.0, lt=1.0)] = 0.2
     """Where it arrives."""
     updates: PositiveInt = 10

@@ -60,8 +60,9 @@ def annealed_step(made: object, weights: Named, x_BD: Tensor, step: int) -> Side
 
 
 def fall(ours: OurStep) -> int:
-    """Return the first step of the smaller p."""
-    return round(ANNEALED.p_anneal.end * ours.cohort.steps)
+    """Return the first step of the smaller p: half way from start to end, both values hold equally long."""
+    anneal = ANNEALED.p_anneal
+    return int((anneal.start + anneal.end) / 2 * ours.cohort.steps)
 
 
 @needs("relu")

@@ -32,18 +32,36 @@ def test_l1_rises_over_its_warmup() -> None:
 
 
 def test_p_falls_in_equal_steps_and_the_penalty_keeps_its_size() -> None:
-    """From step 20 of 100 to 60, in four steps from 1 to .2: p = .8 at 30, .6 at 40, .4 at 50, .2 at 60."""
+    """From step 20 of 100 to 60, in four steps from 1 to .2: five values for 8 steps each, p = .8 at 28,
+    .6 at 36, .4 at 44, .2 at 52."""
     anneal = PAnneal(start=0.2, end=0.6, p=0.2, updates=4)
     sae = ReLUSaes(ReLU(d_sae=2, l1=0.1, p_anneal=anneal), two_latents(), steps=100)
-    at = [sae.exponent_at(step) for step in (0, 29, 30, 40, 59, 60, 99)]
+    at = [sae.exponent_at(step) for step in (0, 27, 28, 36, 51, 52, 99)]
     assert at == pytest.approx([1.0, 1.0, 0.8, 0.6, 0.4, 0.2, 0.2])
-    before = sae.forward(X, 29).penalty.item()
-    sae.after_step(29)
-    assert sae.forward(X, 30).penalty.item() == pytest.approx(before, rel=1e-5)
+    before = sae.forward(X, 27).penalty.item()
+    sae.after_step(27)
+    assert sae.forward(X, 28).penalty.item() == pytest.approx(before, rel=1e-5)
     norm = 2 * 1.5**0.8 + 4.5**0.8
     assert sae.factor_S.item() == pytest.approx(7.5 / norm, rel=1e-5)
     assert set(sae.schedule_state()) == {"penalty_factor"}
     assert ReLUSaes(ReLU(d_sae=2, l1=0.1), two_latents()).schedule_state() == {}
+
+
+@pytest.mark.parametrize(
+    ("steps", "arrives"),
+    [
+        (1000, 927),  # 200 + 800 · 10/11 = 927.3
+        (898, 832),  # 179.6 + 718.4 · 10/11 = 832.7
+        (5, 4),  # 1 + 4 · 10/11 = 4.6: the very last step
+    ],
+)
+def test_the_last_p_is_trained_with(steps: int, arrives: int) -> None:
+    sae = ReLUSaes(ReLU(d_sae=2, l1=0.1, p_anneal=PAnneal()), two_latents(), steps=steps)
+    at = [sae.exponent_at(step) for step in range(steps)]
+    assert at[0] == 1.0
+    assert at == sorted(at, reverse=True)
+    assert at.index(at[-1]) == arrives
+    assert at[-1] == pytest.approx(0.2)
 
 
 def test_gradient_of_the_annealed_norm() -> None:
