@@ -8,6 +8,7 @@ import itertools
 import json
 import math
 import random
+import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
@@ -24,6 +25,10 @@ EVERY = "*"
 RANGES = ("uniform", "log_uniform", "integers", "log_integers")
 DIGITS = 4
 """Significant digits of numbers drawn from a range, so that a title shows the value that was used."""
+DIGITS_CAP = 10
+"""Digits of a place in a list, at most; every list of a study file is shorter."""
+LARGEST = 2**52
+"""Whole numbers up to here, and their differences, are exact as floats, which draws are made with."""
 NEVER = {
     "name": "it names the study, not the work",
     "description": "it describes the study, not the work",
@@ -103,7 +108,7 @@ class Random(_Search):
             {path: _draw(self.seed, path, number, values) for path, values in self.over.items()}
             for number in range(self.samples)
         ]
-        return list({_text(values): values for values in drawn}.values())
+        return list({_text(_number(values)): values for values in drawn}.values())
 
 
 Search = Annotated[Grid | Random, Field(discriminator="kind")]
@@ -112,7 +117,7 @@ Search = Annotated[Grid | Random, Field(discriminator="kind")]
 def _check_choices(path: str, values: list[JsonValue]) -> None:
     if not values:
         raise refuse(f"over.{path}", "is empty", "at least one value")
-    texts = [_text(value) for value in values]
+    texts = [_text(_number(value)) for value in values]
     for value, text in zip(values, texts, strict=True):
         if texts.count(text) > 1:
             raise refuse(f"over.{path}", f"{value!r} is there twice", "every value once")
@@ -133,11 +138,22 @@ def _check_range(path: str, given: JsonValue) -> None:
     ):
         kind = "whole numbers" if whole else "numbers"
         raise refuse(at, f"got {ends!r}", f"two {kind}, [low, high]")
+    _check_size(at, ends, whole)
     low, high = _ends(ends)
     if low >= high:
         raise refuse(at, f"{low:g} is not below {high:g}", "[low, high]")
     if name.startswith("log") and low <= 0:
         raise refuse(at, f"{low:g} has no logarithm", "a low end above 0")
+    if name.startswith("log") and not math.isfinite(high / low):
+        raise refuse(at, f"{high:g} / {low:g} is too large to draw from", "a narrower range")
+
+
+def _check_size(at: str, ends: Sequence[Any], whole: bool) -> None:
+    """Refuse ends that no float holds, or whose distance none does: every draw would be the same."""
+    largest = LARGEST if whole else sys.float_info.max / 2
+    if any(abs(end) > largest for end in ends):
+        limit = f"-2^52 to 2^52 ({LARGEST:,})" if whole else f"{-largest:.3g} to {largest:.3g}"
+        raise refuse(at, "an end is too large to draw from", f"ends within {limit}")
 
 
 def _ends(ends: Any) -> tuple[float, float]:
@@ -177,6 +193,17 @@ def _text(value: object) -> str:
     return json.dumps(value, sort_keys=True)
 
 
+def _number(value: Any) -> Any:
+    """Return plain data with whole floats as integers: a field of numbers takes 1 and 1.0 for the same."""
+    if isinstance(value, float) and value.is_integer():
+        return int(value)
+    if isinstance(value, list):
+        return [_number(item) for item in value]
+    if isinstance(value, dict):
+        return {key: _number(item) for key, item in value.items()}
+    return value
+
+
 def find_places(
     search: Grid | Random, data: Mapping[str, Any], where: str
 ) -> dict[str, list[Place]]:
@@ -212,7 +239,8 @@ def _resolve(data: Any, keys: Sequence[str], above: Place, at: str) -> Iterator[
             raise InputError(at, f"names nothing: {here} has no {key!r}", wanted)
         yield from _resolve(data[key], keys[1:], (*above, key), at)
     elif isinstance(data, list):
-        chosen = range(len(data)) if key == EVERY else [int(key)] if key.isdigit() else []
+        one = entry_number(key)
+        chosen = range(len(data)) if key == EVERY else [] if one is None else [one]
         if not chosen or max(chosen) >= len(data):
             want = f"* for every entry, or 0 to {len(data) - 1}"
             raise InputError(at, f"names nothing: {here} has no entry {key!r}", want)
@@ -225,6 +253,14 @@ def _resolve(data: Any, keys: Sequence[str], above: Place, at: str) -> Iterator[
     else:
         what = "is no list" if key == EVERY else f"has no {key!r}"
         raise InputError(at, f"names nothing: {here} {what}", "the path of a key")
+
+
+def entry_number(key: str) -> int | None:
+    """Return which entry of a list a key names; None if it is no number (isdigit alone lets ² pass).
+
+    Python refuses to read thousands of digits, and no list has so many entries.
+    """
+    return int(key) if key.isascii() and key.isdecimal() and len(key) < DIGITS_CAP else None
 
 
 def assign(data: dict[str, Any], every: Mapping[str, Any], place: Place, value: JsonValue) -> None:

@@ -25,6 +25,7 @@ from engine.study.search import (
     Values,
     assign,
     compact,
+    entry_number,
     find_places,
     point_at,
 )
@@ -295,8 +296,8 @@ def apply_override(data: Any, override: str) -> None:
     value = parse_yaml(text, where)
     if isinstance(target, Mapping):
         target[last] = value  # type: ignore[index]
-    elif isinstance(target, list) and last.isdigit() and int(last) < len(target):
-        target[int(last)] = value
+    elif isinstance(target, list) and (number := _entry(target, last)) is not None:
+        target[number] = value
     else:
         raise InputError(where, f"{last!r} cannot be set here", "a key of the study")
 
@@ -304,6 +305,11 @@ def apply_override(data: Any, override: str) -> None:
 def _step(target: Any, key: str, where: str) -> Any:
     if isinstance(target, dict):
         return target.setdefault(key, {})
-    if isinstance(target, list) and key.isdigit() and int(key) < len(target):
-        return target[int(key)]
+    if isinstance(target, list) and (number := _entry(target, key)) is not None:
+        return target[number]
     raise InputError(where, f"{key!r} is not there", "a key path of the study")
+
+
+def _entry(target: list[Any], key: str) -> int | None:
+    number = entry_number(key)
+    return number if number is not None and number < len(target) else None

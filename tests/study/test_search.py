@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError
-from engine.study.search import compact, from_range
+from engine.study.search import _draw, compact, from_range
 from engine.study.spec import Study, check_study, parse_yaml, write_yaml
 from engine.study.titles import count_saes
 
@@ -95,6 +95,13 @@ def test_points_that_repeat_are_one(study_data: dict[str, Any]) -> None:
     assert sorted(values["training.epochs"] for values in found) == [1, 2]
 
 
+def test_draws_from_the_widest_ranges_differ() -> None:
+    wide = {"integers": [-(2**52), 2**52]}, {"uniform": [-8e307, 8e307]}
+    for path, given in zip(("seeds.0", "training.lr"), wide, strict=True):
+        values = [_draw(0, path, number, given) for number in range(20)]
+        assert len(set(values)) == 20
+
+
 @pytest.mark.parametrize(
     ("name", "ends", "share", "value"),
     [
@@ -168,6 +175,18 @@ BAD = {
         "saes.1.p_anneal is not set",
         "a value",
     ),
+    "a digit that is no number": (
+        {"saes.².d_sae": [8]},
+        "saes.².d_sae",
+        "saes has no entry '²'",
+        "0 to 1",
+    ),
+    "an entry of thousands of digits": (
+        {f"saes.{'9' * 5000}.d_sae": [8]},
+        f"saes.{'9' * 5000}.d_sae",
+        "saes has no entry",
+        "0 to 1",
+    ),
     "refused": (
         {"saes.*.d_sae": [12, -5]},
         "saes.*.d_sae",
@@ -194,6 +213,18 @@ BAD = {
     ),
     "empty": ({"training.lr": []}, "training.lr", "is empty", "at least one value"),
     "twice": ({"training.lr": [1, 2, 1]}, "training.lr", "1 is there twice", "every value once"),
+    "twice as an integer and as a float": (
+        {"training.lr": [1, 0.5, 1.0]},
+        "training.lr",
+        "1 is there twice",
+        "every value once",
+    ),
+    "twice within": (
+        {"analysis.tau": [[0.5, 1], [0.5, 1.0]]},
+        "analysis.tau",
+        "[0.5, 1] is there twice",
+        "every value once",
+    ),
     "a bare value": ({"training.lr": 0.1}, "training.lr", "got 0.1", "a list of values"),
     "a range on a grid": (
         {"training.lr": {"uniform": [0.1, 1]}},
@@ -253,6 +284,12 @@ def test_a_bad_search_is_refused_in_one_line(both: dict[str, Any], case: str) ->
         ({"integers": [True, 3]}, "two whole numbers"),
         ({"normal": [0, 1]}, "one of uniform"),
         ({"uniform": [0, 1], "integers": [0, 1]}, "one of uniform"),
+        ({"integers": [1, 10**400]}, "too large to draw from: ends within -2^52 to 2^52"),
+        ({"log_integers": [1, 10**400]}, "too large to draw from: ends within -2^52 to 2^52"),
+        ({"integers": [-(10**400), 1]}, "too large to draw from"),
+        ({"uniform": [0, 10**400]}, "too large to draw from"),
+        ({"uniform": [-1e308, 1e308]}, "too large to draw from: ends within -8.99e+307"),
+        ({"log_uniform": [1e-300, 1e300]}, "1e+300 / 1e-300 is too large to draw from"),
         ([], "is empty"),
     ],
 )

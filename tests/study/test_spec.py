@@ -121,6 +121,18 @@ BAD = {
         "k_warmup_steps above 0",
     ),
     "no equals sign": ("epochs", "--set epochs", "no `=`", "key.path=value"),
+    "a digit that is no number": (
+        "saes.².k=1",
+        "--set saes.².k=1",
+        "'²' is not there",
+        "a key path",
+    ),
+    "a digit that is no number at the end": (
+        "seeds.²=1",
+        "--set seeds.²=1",
+        "'²' cannot be set here",
+        "a key of the study",
+    ),
     "no such item": ("saes.9.k=1", "--set saes.9.k=1", "'9' is not there", "a key path"),
 }
 
