@@ -48,8 +48,8 @@ class Setting:
     sign: Sign
     draws: int
     taus: tuple[float, ...]
-    independent: bool = True
-    """Whether seeds start from weights of their own; if not, independent directions are no null."""
+    dependence: str = ""
+    """Why the seeds depend on each other, so that independent directions are no null; empty if they do not."""
 
 
 @dataclass(frozen=True)

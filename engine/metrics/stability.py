@@ -38,7 +38,8 @@ Floats = NDArray[np.float64]
 FOUND_AGAIN = 0.7
 
 DEGENERATE = 1e-9
-SHARED_START = "the seeds share their initial weights"
+DEPENDENT = "the seeds depend on each other: through their start, pinned rows, or a loss that makes them agree"
+"""Why directions at random are no null, where nobody said more."""
 NO_SURROGATE = "no verdict without N3: N0 to N2 call noise that SAEs fit weakly stable"
 
 
@@ -69,6 +70,7 @@ def measure_stability(
     tau: tuple[float, ...] = (0.5, 0.7, 0.9),
     encoders_SFD: Tensor | None = None,
     independent: bool = True,
+    dependence: str = "",
 ) -> Stability:
     """Agreement of a cohort's seeds: observed, the null ladder, kappa, its interval, a verdict.
 
@@ -77,7 +79,8 @@ def measure_stability(
     interval, so their verdict is "undetermined". Nulls whose data is missing (covariance,
     surrogate) are listed as inadmissible with the reason. Without an admissible N3 there is no
     verdict: on data with nothing to find, N0 to N2 let SAEs pass as weakly stable. Seeds that are
-    not `independent` (they share their initial weights) are judged against N3 alone.
+    not `independent` (one start or start data for all, pinned rows, a loss that draws them together) are
+    judged against N3 alone; `dependence` is why, for people, and says by itself that they are not.
 
     Raises InputError for fewer than two seeds, shapes that do not fit each other, values that are
     not finite, a seed whose decoder is all zero, or fewer than 20 draws.
@@ -90,7 +93,8 @@ def measure_stability(
     given |= {"encoders_SFD": encoders_SFD}
     flags = {"live_SF": live_SF, "surrogate_live_SF": surrogate_live_SF}
     _check_shapes(decoders_SFD, given, flags, activation_covariance_DD)
-    setting = Setting(activation_covariance_DD, sign, draws, tau, independent)
+    reason = dependence or ("" if independent else DEPENDENT)
+    setting = Setting(activation_covariance_DD, sign, draws, tau, reason)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
     agreements = _agreements(every, setting)
@@ -204,11 +208,13 @@ def _agreements(subset: _Subset, setting: Setting) -> list[Agreement]:
     agreements = []
     for m, name in enumerate(names):
         nulls = ladder.nulls(m)
-        if not setting.independent:
-            nulls = [replace(null, admissible=False, reason=SHARED_START) for null in nulls]
+        if setting.dependence:
+            nulls = [replace(null, admissible=False, reason=setting.dependence) for null in nulls]
         nulls.append(surrogate_null(surrogate_MSS[m], subset.surrogate_reason))
         blank = _missing(name, subset, setting)
-        agreements.append(_judged(blank, observed_MSS[m], nulls, surrogate_MSS[m]))
+        agreements.append(
+            _judged(blank, observed_MSS[m], nulls, surrogate_MSS[m], setting.dependence)
+        )
     return agreements
 
 
@@ -234,12 +240,16 @@ def _missing(metric: str, subset: _Subset, setting: Setting) -> Agreement:
 
 
 def _judged(
-    blank: Agreement, pairs_SS: Floats, nulls: Sequence[Null], surrogate_SS: Floats | None
+    blank: Agreement,
+    pairs_SS: Floats,
+    nulls: Sequence[Null],
+    surrogate_SS: Floats | None,
+    dependence: str,
 ) -> Agreement:
     """Fill in what was observed, the headline null, kappa with its interval, and the verdict."""
     seen = replace(blank, observed=pair_mean(pairs_SS), pairs=pairs_SS, nulls=tuple(nulls))
     if not any(null.admissible and math.isfinite(null.value) for null in nulls):
-        return replace(seen, reason=f"no admissible null: {SHARED_START}")
+        return replace(seen, reason=f"no admissible null: {dependence}")
     top = headline(nulls)
 
     def corrected(seeds: Sequence[int]) -> float:

@@ -202,7 +202,22 @@ def test_seeds_of_one_start_are_judged_against_the_surrogate_alone() -> None:
     alone = measure(decoders, independent=False, surrogate_SFD=None).agreement("mean_max_cos")
     assert alone.verdict == "undetermined"
     assert math.isnan(alone.kappa)
-    assert "share their initial weights" in alone.reason
+    # Nobody said why: the sentence must hold for pinned rows and a consistency loss, too.
+    assert "share their initial weights" not in alone.reason
+    assert "the seeds depend on each other" in alone.reason
+
+
+@pytest.mark.parametrize(
+    "why", ["10% of the decoder rows are pinned to the same inputs", "one start for all seeds"]
+)
+def test_nulls_that_dependent_seeds_rule_out_say_why(why: str) -> None:
+    decoders, twin = noisy_copies(0.5), noisy_copies(0.5, seed=9)
+    stability = measure(decoders, dependence=why, surrogate_SFD=twin)
+    for agreement in stability.agreements:
+        ruled_out = {null.name: null.reason for null in agreement.nulls if not null.admissible}
+        assert ruled_out == {"N0": why, "N1": why, "N2": why}
+    alone = measure(decoders, dependence=why, surrogate_SFD=None).agreement("mean_max_cos")
+    assert alone.reason == f"no admissible null: {why}"
 
 
 def test_noise_on_the_atoms_never_improves_kappa() -> None:
