@@ -59,6 +59,7 @@ def examine(
         _sqlite(),
         Finding("cores", "ok", f"{machine.cores} usable"),
         _memory(machine),
+        *_gpu_memory(machine),
         _disk(runs),
     ]
 
@@ -147,6 +148,21 @@ def _sqlite() -> Finding:
     if (3, 7, 0) <= sqlite3.sqlite_version_info < (3, 51, 3):
         return Finding("sqlite", "ok", f"{version}; write-ahead logging is avoided (its reset bug)")
     return Finding("sqlite", "ok", version)
+
+
+def _gpu_memory(machine: Machine) -> Iterator[Finding]:
+    if "cuda" not in machine.devices:
+        return
+    if "cuda" in machine.device_memory:
+        gigabytes = machine.device_memory["cuda"] / 2**30
+        yield Finding("GPU memory", "ok", f"{gigabytes:.1f} GB")
+    else:
+        yield Finding(
+            "GPU memory",
+            "note",
+            "unknown: plans are made for the memory of the computer",
+            "pip install nvidia-ml-py",
+        )
 
 
 def _memory(machine: Machine) -> Finding:

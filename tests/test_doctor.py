@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine import doctor
+from engine.study.machine import Machine
 
 SOUND = {"pools": [], "archs": [], "cuda": False, "mps": False}
 
@@ -41,6 +42,24 @@ def test_every_problem_has_a_remedy(tmp_path: Path) -> None:
     problems = [finding for finding in found if finding.state in ("warning", "error")]
     assert problems
     assert all(finding.remedy for finding in problems)
+
+
+@pytest.mark.parametrize(
+    ("known", "state", "what"),
+    [({"cuda": 24 << 30}, "ok", "24.0 GB"), ({}, "note", "for the memory of the computer")],
+)
+def test_the_memory_of_the_gpu_is_told_or_said_to_be_unknown(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    known: dict[str, int],
+    state: str,
+    what: str,
+) -> None:
+    box = Machine(2, 8 << 30, "Linux", {"cpu": "x", "cuda": "CUDA 13"}, {"mps": "no"}, known)
+    monkeypatch.setattr(doctor, "detect", lambda: box)
+    found = {finding.topic: finding for finding in doctor.examine(tmp_path, probe(cuda=True))}
+    assert found["GPU memory"].state == state
+    assert what in found["GPU memory"].what
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from engine.study.refusal import explain
 from engine.study.spec import read_yaml
 
 Auto = Literal["auto"]
+UNKNOWN_MEMORY = " (of the computer: that of the GPU is unknown without the package nvidia-ml-py)"
 
 
 class OpenMP(Config):
@@ -48,7 +49,8 @@ class Profile(Config):
     deterministic: bool = True
     """Whether only deterministic kernels are allowed."""
     memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    """Share of the memory that all workers together may plan to use."""
+    """Share of the memory that all workers together may plan to use: that of the GPU with `cuda`, if the
+    package nvidia-ml-py is there to ask it, else that of the computer."""
     openmp: OpenMP = OpenMP()
     """OpenMP policy."""
 
@@ -66,6 +68,8 @@ class Placement:
     deterministic: bool
     memory_bytes: int
     openmp: OpenMP
+    memory_note: str = ""
+    """What people should know of that memory; with the blank before it, or empty."""
 
     def numerics(self) -> dict[str, str | bool]:
         """Return what may change a result's digits; part of every content key."""
@@ -133,6 +137,8 @@ def place(profile: Profile, machine: Machine) -> Placement:
             f"profile {profile.name}: {slots} slots of {threads} threads oversubscribe "
             f"{machine.cores} cores, which is slower than fewer; lower slots or threads"
         )
+    unknown = device == "cuda" and device not in machine.device_memory
+    memory = machine.device_memory.get(device, machine.memory_bytes)
     return Placement(
         profile=profile.name,
         device=device,
@@ -141,8 +147,9 @@ def place(profile: Profile, machine: Machine) -> Placement:
         cores=machine.cores,
         precision=profile.precision,
         deterministic=profile.deterministic and device != "mps",
-        memory_bytes=int(profile.memory_share * machine.memory_bytes),
+        memory_bytes=int(profile.memory_share * memory),
         openmp=profile.openmp,
+        memory_note=UNKNOWN_MEMORY if unknown else "",
     )
 
 

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from types import ModuleType, SimpleNamespace
 
 import pytest
 
 from engine.errors import EnvironmentUnfit, InputError
-from engine.study.machine import Machine
+from engine.study import machine as machine_module
+from engine.study.machine import Machine, detect
 from engine.study.openmp import runtimes_on_disk
 from engine.study.profile import place, profiles, read_profile, worker_environment
 
@@ -77,6 +80,94 @@ def test_workers_of_all_slots_together_use_each_core_once() -> None:
 def test_cuda_workers_can_be_deterministic() -> None:
     placement = place(read_profile("cuda"), GPU_BOX)
     assert worker_environment(placement, 1, "Linux")["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+class FakeNvml(ModuleType):
+    """The driver's library on a machine with these GPUs: name → bytes, in the order of their places."""
+
+    class NVMLError(Exception):
+        pass
+
+    def __init__(self, gpus: dict[str, int], broken: bool = False) -> None:
+        super().__init__("pynvml")
+        self.gpus, self.broken, self.open = gpus, broken, 0
+
+    def nvmlInit(self) -> None:
+        if self.broken:
+            raise self.NVMLError("driver and library do not fit")
+        self.open += 1
+
+    def nvmlShutdown(self) -> None:
+        self.open -= 1
+
+    def nvmlDeviceGetCount(self) -> int:
+        return len(self.gpus)
+
+    def nvmlDeviceGetHandleByIndex(self, index: int) -> str:
+        return list(self.gpus)[index]
+
+    def nvmlDeviceGetHandleByUUID(self, name: str) -> str:
+        if name not in self.gpus:
+            raise self.NVMLError("not found")
+        return name
+
+    def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
+        return SimpleNamespace(total=self.gpus[handle])
+
+
+BOTH = {"GPU-a": 80 << 30, "GPU-b": 24 << 30}
+
+
+@pytest.mark.parametrize(
+    ("nvml", "visible", "order", "size"),
+    [
+        (FakeNvml({"GPU-a": 80 << 30}), None, None, 80 << 30),
+        (FakeNvml(BOTH), None, None, 24 << 30),  # CUDA's order is not the driver's
+        (FakeNvml(BOTH), None, "PCI_BUS_ID", 80 << 30),
+        (FakeNvml(BOTH), "1,0", "PCI_BUS_ID", 24 << 30),
+        (FakeNvml(BOTH), "GPU-a", None, 80 << 30),
+        (FakeNvml(BOTH), "GPU-c", None, None),
+        (FakeNvml(BOTH), "7", "PCI_BUS_ID", None),
+        (FakeNvml({}), None, None, None),
+        (FakeNvml(BOTH, broken=True), None, None, None),
+        (None, None, None, None),
+    ],
+)
+def test_the_memory_of_the_gpu_is_asked_of_the_driver(
+    monkeypatch: pytest.MonkeyPatch,
+    nvml: FakeNvml | None,
+    visible: str | None,
+    order: str | None,
+    size: int | None,
+) -> None:
+    for name, value in (("CUDA_VISIBLE_DEVICES", visible), ("CUDA_DEVICE_ORDER", order)):
+        if value is None:
+            monkeypatch.delenv(name, raising=False)
+        else:
+            monkeypatch.setenv(name, value)
+    monkeypatch.setitem(sys.modules, "pynvml", nvml)  # None: it cannot be imported
+    monkeypatch.setattr(machine_module, "_cuda", lambda: ("CUDA 13", ""))
+    found = detect()
+    assert found.device_memory.get("cuda") == size
+    assert nvml is None or nvml.open == 0
+    placement = place(read_profile("cuda"), found)
+    assert placement.memory_bytes == int(0.8 * (size or found.memory_bytes))
+    assert ("nvidia-ml-py" in placement.memory_note) == (size is None)
+
+
+def test_no_driver_is_asked_where_there_is_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pynvml", FakeNvml(BOTH))
+    monkeypatch.setattr(machine_module, "_cuda", lambda: ("", "no NVIDIA driver"))
+    assert detect().device_memory == {}
+
+
+@pytest.mark.parametrize("profile", ["cpu", "cuda"])
+def test_only_work_on_the_gpu_is_bounded_by_its_memory(profile: str) -> None:
+    box = Machine(**{**GPU_BOX.__dict__, "device_memory": {"cuda": 10 << 30}})
+    own = 10 << 30 if profile == "cuda" else 64 << 30
+    placement = place(read_profile(profile), box)
+    assert placement.memory_bytes == int(0.8 * own)
+    assert placement.memory_note == ""
 
 
 @pytest.mark.parametrize(("copies", "expected"), [(1, None), (2, "TRUE")])
