@@ -15,7 +15,7 @@ from engine.study.profile import Placement
 from engine.study.sae import Sae
 from engine.study.search import point_at
 from engine.study.spec import Point, Study
-from engine.study.steps import check_schedules, cohort_steps, sample_count
+from engine.study.steps import check_schedules, cohort_steps, sample_count, training_count
 from engine.study.titles import (
     Entry,
     analysis_titles,
@@ -238,33 +238,37 @@ def _add_cohorts(
                 {"activations": activations},
                 work=_cohort_work(study, sae, d_in, len(seeds)),
                 steps=cohort_steps(study),
-                memory=_cohort_memory(study, sae, d_in, len(seeds)),
+                memory=_cohort_size(study, sae, d_in, build.placement).memory(len(seeds)),
                 disk=sizes.cohort_disk(sae, d_in, len(seeds)),
             )
     return jobs
 
 
-def _cohort_memory(study: Study, sae: Sae, d_in: int, seeds: int) -> int:
+def _cohort_size(study: Study, sae: Sae, d_in: int, placement: Placement) -> sizes.CohortSize:
     batch = study.training.batch_size
-    return sizes.cohort_memory(sae, d_in, seeds, batch, sample_count(study))
+    kept = training_count(sample_count(study), study.training.held_out)
+    half = placement.precision == "bfloat16"
+    return sizes.CohortSize(
+        sae, d_in, min(batch, kept), sample_count(study), placement.device, half
+    )
 
 
 def _parts(placement: Placement, entry: Entry, title: str, d_in: int) -> list[tuple[int, ...]]:
     """Return the seeds of each part of a cohort: one part where memory allows it, else parts of even size."""
     study, sae = entry.point.study, entry.sae
     budget = placement.memory_bytes // placement.slots
-    batch, samples = study.training.batch_size, sample_count(study)
-    if sizes.cohort_memory(sae, d_in, 0, batch, samples) > budget:
+    size = _cohort_size(study, sae, d_in, placement)
+    if size.memory(0) > budget:
         return [study.seeds]  # no setting of the SAE would help; whoever runs the plan refuses it
-    width = sizes.cohort_width(sae, d_in, batch, samples, budget)
+    width = size.width(budget)
     where = f"{study.name}: saes.{entry.number}"
-    have = f"a worker of profile {placement.profile} has {budget >> 20} MB"
+    have = f"a worker of profile {placement.profile} has {budget >> 20} MB{placement.memory_note}"
     wanted = "a smaller d_sae, fewer slots, or a larger memory_share"
     if width < 1:
-        need = _cohort_memory(study, sae, d_in, 1) >> 20
+        need = size.memory(1) >> 20
         raise InputError(where, f"one seed of {title} needs about {need} MB, {have}", wanted)
     if width < len(study.seeds) and sae.stability.consistency > 0:
-        need = _cohort_memory(study, sae, d_in, len(study.seeds)) >> 20
+        need = size.memory(len(study.seeds)) >> 20
         together = f"the {len(study.seeds)} seeds of {title} train together (stability.consistency)"
         raise InputError(
             where, f"{together} and need about {need} MB, {have}", f"{wanted}, fewer seeds"

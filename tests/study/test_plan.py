@@ -12,7 +12,7 @@ from engine.study.forecast import forecast
 from engine.study.machine import Machine
 from engine.study.partial import partial_report
 from engine.study.plan import Plan, make_plan
-from engine.study.profile import Placement, place, read_profile
+from engine.study.profile import UNKNOWN_MEMORY, Placement, place, read_profile
 from engine.study.spec import check_study, presets, read_study
 from engine.study.steps import cohort_steps, training_count
 from engine.study.titles import count_saes
@@ -348,9 +348,12 @@ def test_a_partial_report_is_another_job(placement: Placement, study_data: dict[
     assert other["key"] != rest["key"]
 
 
-# One SAE of 12 latents on 8 inputs has 2 · 8 · 12 + 12 + 8 = 212 weights: 16 · 212 bytes with gradient and
-# moments, and a batch of 50 inputs 8 · 50 · 12; the 400 activations are 8 · 400 · 8.
-FIXED, EACH = (450 << 20) + 8 * 400 * 8, 16 * 212 + 8 * 50 * 12
+# One SAE of 12 latents on 8 inputs has 2 · 8 · 12 + 12 + 8 = 212 weights, 7 times in 4 bytes. Measuring it on
+# all 400 inputs takes more than training and saving: 18 bytes for each of 12 latents, 64 for each of 2 that are
+# kept, 32 for each of 8 numbers, and the pre-activations of a batch of 50. The activations are 4 · 400 · 8
+# bytes, and the work on one seed after another 13 · 50 · 12.
+FIXED = (450 << 20) + 4 * 400 * 8 + 13 * 50 * 12
+EACH = 28 * 212 + 400 * (18 * 12 + 64 * 2 + 32 * 8) + 4 * 50 * 12
 
 
 def with_memory(placement: Placement, per_worker: int) -> Placement:
@@ -394,9 +397,20 @@ def test_what_cannot_be_split_or_does_not_fit_at_all_is_refused(
     with pytest.raises(InputError, match=r"^tiny: saes\.0: one seed of topk 12 k2 needs about"):
         plan_for(with_memory(placement, FIXED + EACH - 1), study_data)
     study_data["saes"][0]["stability"] = {"consistency": 0.1}
-    plan_for(with_memory(placement, FIXED + 3 * EACH), study_data)
+    # The loss copies the decoder rows twice, and compares 256 of them with all 12 others, three times.
+    each = EACH + 2 * 4 * 212 + 12 * 256 * 12
+    plan_for(with_memory(placement, FIXED + 3 * each), study_data)
     with pytest.raises(InputError, match=r"the 3 seeds of topk 12 k2 train together"):
-        plan_for(with_memory(placement, FIXED + 3 * EACH - 1), study_data)
+        plan_for(with_memory(placement, FIXED + 3 * each - 1), study_data)
+
+
+def test_a_refusal_says_where_the_memory_of_a_gpu_is_unknown(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    known = with_memory(placement, FIXED + EACH - 1)
+    blind = Placement(**{**known.__dict__, "memory_note": UNKNOWN_MEMORY})
+    with pytest.raises(InputError, match=r"has 450 MB \(of the computer: .* nvidia-ml-py\): a"):
+        plan_for(blind, study_data)
 
 
 def test_a_machine_without_room_for_a_worker_is_left_to_the_runner(
@@ -414,7 +428,8 @@ def test_each_job_is_forecast_by_its_own_size(
     small, large = (job for job in plan.jobs if job.kind == "cohort")
     assert small.memory_bytes == FIXED + 3 * EACH
     # 2 · 8 · 24 + 24 + 8 = 416 weights.
-    assert large.memory_bytes == FIXED + 3 * (16 * 416 + 8 * 50 * 24)
+    each = 28 * 416 + 400 * (18 * 24 + 64 * 2 + 32 * 8) + 4 * 50 * 24
+    assert large.memory_bytes == FIXED + 13 * 50 * 12 + 3 * each
     assert large.disk_bytes - small.disk_bytes == 2 * 4 * 3 * (416 - 212)
     # Both run side by side; all else is done.
     done = [job.key for job in plan.jobs if job.kind != "cohort"]
