@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import pytest
 from engine.errors import InputError
 from engine.jobs.submission import job_file
 from engine.study import fingerprint
-from engine.study.forecast import forecast
+from engine.study.forecast import forecast, past_rates
 from engine.study.machine import Machine
 from engine.study.partial import partial_report
 from engine.study.plan import Plan, make_plan
@@ -201,6 +202,58 @@ def test_the_forecast_counts_what_is_left(placement: Placement, tmp_path: Path) 
     # Five float32 SAEs of 2 · 128 · 1,024 weights and biases, once stacked and once each.
     weights = 5 * 2 * (2 * 128 * 1024 + 1024 + 128) * 4
     assert full.disk_bytes > 4 * weights
+
+
+def leave_result(runs: Path, number: int, seconds: float, **job: Any) -> None:
+    """Leave the job file and the result of a finished job."""
+    run = runs / "jobs" / f"{job['kind']}-{number:016}"
+    run.mkdir(parents=True)
+    (run / "job.json").write_text(json.dumps({"config": {}, **job}))
+    (run / "result.json").write_text(json.dumps({"provenance": {"seconds": seconds}}))
+
+
+def test_jobs_that_were_all_start_do_not_change_a_forecast(
+    placement: Placement, tmp_path: Path
+) -> None:
+    plan = plan_of(placement)
+    before = forecast(plan, [], tmp_path)
+    for number in range(2):  # what 5,000 planted samples and one step took
+        leave_result(tmp_path, number, 1.2, kind="cohort", work=7.68e6)
+    leave_result(tmp_path, 2, 1.7, kind="analysis", work=9.2e3)
+    leave_result(tmp_path, 3, 4.4, kind="subject", work=8e4, config={"kind": "planted"})
+    assert forecast(plan, [], tmp_path).seconds == before.seconds
+    assert before.basis == "reference machine, within a factor of 3"
+
+
+def test_past_rates_by_hand(tmp_path: Path) -> None:
+    # The fastest job of all says that a start takes a second; (21 + 39) s for 6e10 units are 1e-9 each.
+    leave_result(tmp_path, 0, 1.0, kind="report", work=0)
+    leave_result(tmp_path, 1, 22.0, kind="cohort", work=1.4e10)
+    leave_result(tmp_path, 2, 40.0, kind="cohort", work=4.6e10)
+    leave_result(tmp_path, 3, 99.0, kind="cohort", work=1e8)  # small and slow: says nothing
+    far = {"placement": {"device": "cuda"}}
+    leave_result(tmp_path, 4, 2.0, kind="cohort", work=9e10, **far)
+    (rate,) = past_rates(tmp_path).values()
+    assert rate.seconds == pytest.approx(1e-9)
+    assert rate.factor == pytest.approx(1.5)  # 21 s for 14 units
+    assert rate.jobs == 2
+
+
+def test_a_forecast_says_how_sure_it_is(placement: Placement, tmp_path: Path) -> None:
+    plan = plan_of(placement)
+    leave_result(tmp_path, 0, 1.0, kind="report", work=0)
+    for number, seconds in enumerate((11.0, 41.0), 1):  # 10 and 40 s of work: 25 s on average
+        leave_result(tmp_path, number, seconds, kind="cohort", work=1e11)
+    said = forecast(plan, [], tmp_path).basis
+    assert said == (
+        "2 past jobs in this runs root; reference machine for subject modular, analysis; "
+        "within a factor of 3"
+    )
+    leave_result(tmp_path, 3, 2.0, kind="analysis", work=2.6e7)
+    subject = [job.key for job in plan.jobs if job.kind == "subject"]
+    assert forecast(plan, subject, tmp_path).basis == (
+        "3 past jobs in this runs root; within a factor of 3"
+    )
 
 
 def plan_for(placement: Placement, data: dict[str, Any], **over: list[Any]) -> Plan:
