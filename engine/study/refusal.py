@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Sequence
 from typing import Any, Literal, get_args, get_origin
 
@@ -25,8 +26,11 @@ _WANTED = {
 
 
 def explain(error: ValidationError, model: type[BaseModel], where: str) -> InputError:
-    """Return the InputError for the first thing that is wrong, naming how many more there are."""
-    details = error.errors(include_url=False)
+    """Return the InputError for the first thing that is wrong, naming how many more there are.
+
+    Unknown keys come first: one that is misspelt is not missing.
+    """
+    details = _causes(error.errors(include_url=False), model)
     first = details[0]
     path, owner = _locate(model, first["loc"])
     if at := first.get("ctx", {}).get("at"):
@@ -35,6 +39,50 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> Input
     if len(details) > 1:
         want += f" (and {len(details) - 1} more)"
     return InputError(f"{where}: {path}" if path else where, what, want)
+
+
+def find_unplain(data: object, at: str = "") -> InputError | None:
+    """Return the error of the first value that no study holds (not finite, a date), else None."""
+    if isinstance(data, (dict, list)):
+        pairs = list(data.items() if isinstance(data, dict) else enumerate(data))
+        odd = next((key for key, _ in pairs if not isinstance(key, (str, int, float))), None)
+        if odd is not None:
+            return InputError(at, f"got a {type(odd).__name__} as key: {odd}", "text as keys")
+        below = (find_unplain(value, f"{at}.{key}" if at else str(key)) for key, value in pairs)
+        return next((error for error in below if error is not None), None)
+    if isinstance(data, float) and not math.isfinite(data):
+        return InputError(at, f"{data} is not finite", "a finite number")
+    if data is None or isinstance(data, (str, int, float)):
+        return None
+    return InputError(
+        at, f"got a {type(data).__name__}: {data}", "text, a number, a list or a block"
+    )
+
+
+def _causes(details: list[ErrorDetails], model: type[BaseModel]) -> list[ErrorDetails]:
+    """Return the errors without those that others bring about, unknown keys before all else."""
+    unknown = [error for error in details if error["type"] == "extra_forbidden"]
+    meant = {(error["loc"][:-1], _meant(error, model)) for error in unknown}
+    locs = [error["loc"] for error in details]
+
+    def follows(error: ErrorDetails) -> bool:
+        loc = error["loc"]
+        if error["type"] == "missing":
+            return (loc[:-1], loc[-1]) in meant
+        # A list counts only entries without an error, so that it may seem too short.
+        return error["type"] == "too_short" and any(
+            len(other) > len(loc) and other[: len(loc)] == loc for other in locs
+        )
+
+    others = [error for error in details if error not in unknown and not follows(error)]
+    return [*unknown, *others]
+
+
+def _meant(error: ErrorDetails, model: type[BaseModel]) -> str | None:
+    """Return the key that an unknown one resembles most."""
+    path, owner = _locate(model, error["loc"])
+    known = sorted(owner.model_fields) if owner else []
+    return next(iter(difflib.get_close_matches(path.rsplit(".", 1)[-1], known, n=1)), None)
 
 
 def _locate(model: type[BaseModel], loc: Sequence[int | str]) -> tuple[str, type[BaseModel] | None]:
@@ -99,8 +147,8 @@ def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> 
         return f"{tag} is {context['tag']!r}", f"{tag} one of {context['expected_tags']}"
     if kind == "literal_error":
         return f"got {_show(given)}", f"one of {context['expected']}"
-    if kind in ("too_short", "too_long"):
-        return "is empty" if not given else f"has {len(given)} entries", "at least one entry"
+    if kind == "too_short":
+        return _length(given), f"at least {_entries(context['min_length'])}"
     if kind in _WANTED:
         return f"got {_show(given)}", _WANTED[kind]
     if kind == "string_pattern_mismatch":
@@ -110,6 +158,14 @@ def _describe(error: ErrorDetails, path: str, owner: type[BaseModel] | None) -> 
         )
     want = error["msg"].removeprefix("Input should be ").removeprefix("String should ")
     return f"got {_show(given)}", want
+
+
+def _length(given: Any) -> str:
+    return f"has {_entries(len(given))}" if given else "is empty"
+
+
+def _entries(count: int) -> str:
+    return f"{'one' if count == 1 else count} {'entry' if count == 1 else 'entries'}"
 
 
 def _show(value: object) -> str:

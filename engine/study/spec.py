@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from engine.errors import InputError
 from engine.study.model import Config, refuse
 from engine.study.recipe import SaeTraining
-from engine.study.refusal import explain
+from engine.study.refusal import explain, find_unplain, suggest
 from engine.study.sae import Sae
 from engine.study.search import (
     Place,
@@ -186,16 +186,12 @@ def check_study(data: object, where: str) -> Study:
     """Check plain data against the study model; `where` names its file in errors."""
     if data is None:
         raise InputError(where, "is empty", "a study: name, subject, hooks, saes, seeds")
+    if (unplain := find_unplain(data)) is not None:
+        raise InputError(f"{where}: {unplain.where}", unplain.what, unplain.want)
     try:
-        study = Study.model_validate_json(json.dumps(data, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        if isinstance(error, ValidationError):
-            raise explain(error, Study, where) from None
-        raise InputError(
-            where,
-            f"a value is not finite or not plain YAML ({error})",
-            "text, finite numbers, lists",
-        ) from None
+        study = Study.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        raise explain(error, Study, where) from None
     study.points(where)
     return study
 
@@ -210,8 +206,14 @@ def find_study(name_or_path: str) -> Path:
         return path
     if path.is_dir():
         raise InputError(name_or_path, "is a folder", "a study file (YAML)")
-    names = ", ".join(sorted(presets()))
-    raise InputError(name_or_path, "no such study", f"a path of a YAML file, or a preset: {names}")
+    names = sorted(presets())
+    close = suggest(name_or_path, names)
+    want = (
+        close
+        if close.startswith("did")
+        else f"a path of a YAML file, or a preset: {', '.join(names)}"
+    )
+    raise InputError(name_or_path, "no such study", want)
 
 
 def presets() -> dict[str, Path]:

@@ -99,7 +99,27 @@ BAD = {
         "at most 1",
     ),
     "position not there": ("subject.position=c", "subject.position", "'c'", "a, b, ="),
-    "infinite rate": ("training.lr=.inf", "", "not finite", "numbers"),
+    "infinite rate": ("training.lr=.inf", "training.lr: ", "inf is not finite", "a finite number"),
+    "no number in a list": (
+        "training.betas=[0.9, .nan]",
+        "training.betas.1: ",
+        "nan is not finite",
+        "",
+    ),
+    "a date": ("description=2020-01-01", "description: ", "a date: 2020-01-01", "text"),
+    "a date as key": ("training={2020-01-01: 1}", "training: ", "a date as key", "text as keys"),
+    "one group": (
+        "saes.0={architecture: matryoshka, d_sae: 8, k: 2, groups: [1.0]}",
+        "saes.0.groups",
+        "has one entry",
+        "at least 2 entries",
+    ),
+    "misspelt and required": (
+        "saes.0={architecture: topk, d_sea: 64, k: 4}",
+        "saes.0.d_sea: ",
+        "unknown key",
+        "did you mean 'd_sae'?",
+    ),
     "name with a slash": ("name=a/b", "name", "'a/b'", "letters, digits"),
     "name reserved": ("name=jobs", "name", "reserved", "another name"),
     "shared start and order": (
@@ -167,6 +187,35 @@ def test_the_number_of_further_errors_is_told(study_data: dict[str, Any]) -> Non
     study_data["training"] = {"epochs": "many", "batch_size": "large"}
     with pytest.raises(InputError, match=r"\(and 1 more\)"):
         check_study(study_data, "f.yaml")
+
+
+@pytest.mark.parametrize(
+    ("sae", "more"),
+    [
+        ({"architecture": "topk", "d_sae": 12}, ""),
+        # A misspelt key is not missing, too, and a list of one wrong entry is not empty.
+        ({"architecture": "topk", "d_sea": 12, "k": 2}, ""),
+        ({"architecture": "topk", "d_sae": 12, "k": "x", "kk": 2}, " (and 1 more)"),
+    ],
+)
+def test_what_another_error_brings_about_is_not_counted(
+    study_data: dict[str, Any], sae: dict[str, Any], more: str
+) -> None:
+    study_data["saes"] = [sae]
+    with pytest.raises(InputError) as caught:
+        check_study(study_data, "f.yaml")
+    assert caught.value.want.partition(" (and")[1:] == more.partition(" (and")[1:]
+
+
+def test_unknown_keys_come_first(study_data: dict[str, Any]) -> None:
+    study_data["training"] = {"epochs": "many", "lrr": 1}
+    with pytest.raises(InputError, match=r"training.lrr: unknown key: did you mean 'lr'\?"):
+        check_study(study_data, "f.yaml")
+
+
+def test_a_misspelt_preset_is_guessed() -> None:
+    with pytest.raises(InputError, match=r"no such study: did you mean 'topk-vs-relu'\?"):
+        read_study("topk-vs-rleu")
 
 
 def test_an_override_reaches_into_lists_and_new_blocks() -> None:
