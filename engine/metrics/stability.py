@@ -40,7 +40,7 @@ FOUND_AGAIN = 0.7
 DEGENERATE = 1e-9
 DEPENDENT = "the seeds depend on each other: through their start, pinned rows, or a loss that makes them agree"
 """Why directions at random are no null, where nobody said more."""
-NO_SURROGATE = "no verdict without N3: N0 to N2 call noise that SAEs fit weakly stable"
+NO_SURROGATE = "without N3, what SAEs fit to noise would pass as weakly stable"
 
 
 @dataclass(frozen=True)
@@ -140,9 +140,11 @@ def _check_shapes(
     if covariance_DD is not None and covariance_DD.shape != (d, d):
         what = f"has shape {list(covariance_DD.shape)}"
         raise InputError("activation_covariance_DD", what, f"[{d}, {d}], that of the hook")
-    for seed, decoder_FD in enumerate(decoders_SFD):
+    for number, decoder_FD in enumerate(decoders_SFD):
         if not bool((decoder_FD != 0).any()):
-            raise InputError("decoders_SFD", f"every row of seed {seed} is zero", "trained SAEs")
+            raise InputError(
+                f"decoders_SFD[{number}]", "every row of this seed is zero", "trained SAEs"
+            )
 
 
 def _masks(decoders_SFD: Tensor, live_SF: Tensor | None) -> Tensor:
@@ -161,11 +163,11 @@ def _subset(
 ) -> _Subset:
     masks_SF = _masks(decoders_SFD, live_SF)
     reason, surrogate_reason = "", ""
-    dead = (~masks_SF.any(1)).nonzero().flatten().tolist()
+    dead = int((~masks_SF.any(1)).sum())
     if name == "live" and live_SF is None:
         reason = "no firing record was given"
     elif dead:
-        reason = f"no live feature in seed {', '.join(map(str, dead))}"
+        reason = f"no live feature in {dead} of {len(masks_SF)} seeds"
     surrogate: list[Tensor] | None = None
     if surrogate_SFD is None:
         surrogate_reason = "no surrogate was given"

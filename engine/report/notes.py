@@ -14,8 +14,8 @@ MEANING = {
     "the rest depends on the seed. Keep to features that several seeds share.",
     "strong": "Most features return with every seed: they are a property of the model and its data under "
     "this architecture and size.",
-    "undetermined": "There is no interval for κ, so nothing is decided. Three seeds give one; five are "
-    "recommended.",
+    "undetermined": "Nothing is decided, for the reason given with the verdict. An interval of κ takes three "
+    "seeds; five are recommended.",
 }
 FEW_SEEDS = 5
 """Below this many seeds the interval over seeds is wide (science: at least 3, better 5)."""

@@ -34,12 +34,22 @@ SOURCES = {"neurons": "neurons", "pca": "PCA", "random": "random", "random_covar
 
 
 def fraction(value: float | None, digits: int = 2) -> str:
-    """Return a number bounded by one as statisticians print it: `.43`, `−.01`, `1.00`."""
+    """Return a number bounded by one as statisticians print it: `.43`, `−.01`, `1.00`; what should be bounded
+    and exploded as `−153.2`, `−3.2e33`."""
     if value is None:
         return MISSING
+    if abs(value) >= 1000:
+        return scientific(value)
+    digits = min(digits, 1) if abs(value) >= 10 else digits
     text = f"{abs(value):.{digits}f}"
     sign = "−" if value < 0 and float(text) else ""
     return sign + (text[1:] if text.startswith("0.") else text)
+
+
+def scientific(value: float) -> str:
+    """Return a number too large for its digits to matter: `−3.2e33`."""
+    mantissa, _, exponent = f"{value:.1e}".partition("e")
+    return f"{mantissa}e{int(exponent)}".replace("-", "−")
 
 
 def percent(value: float | None, digits: int = 0) -> str:
@@ -52,6 +62,8 @@ def quantity(value: float | None) -> str:
     if value is None:
         return MISSING
     sign, size = ("−" if value < 0 else ""), abs(value)
+    if size >= 1e7 and isinstance(value, float):
+        return scientific(value)
     if isinstance(value, int) or size >= 100:
         return f"{sign}{size:,.0f}"
     if 0 < size < 0.001:
@@ -173,7 +185,10 @@ def verdict_sentence(cohort: Record) -> str:
     said = SIMILARITY.get(cohort["verdict"])
     if said:
         return f"The features of {seeds} are {said} ({numbers})."
-    reason = str(cell.get("reason") or "no interval").rstrip(".")
+    bounded = cell.get("ci_low") is not None and cell.get("ci_high") is not None
+    # Where κ has its interval, it is the SAEs themselves that say nothing.
+    without = "an SAE did not train" if bounded else "no interval"
+    reason = str(cell.get("reason") or without).rstrip(".")
     return f"Whether the features of {seeds} are alike beyond chance is open: {reason} ({numbers})."
 
 

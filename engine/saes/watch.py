@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from engine.disk.curves import Flag, Value
+from engine.disk.curves import Flag, Row, Value
 from engine.study.sae import BatchTopK, JumpReLU, Matryoshka, Sae, TopK
 
 EARLY = 0.1
@@ -25,6 +25,8 @@ FAR = 1.5
 """Factor by which L0 may miss its target."""
 MANY_DEAD = 0.3
 LOW_EV = 0.7
+JUDGED = ("loss", "l0", "dead_fraction", "explained_variance")
+"""Values of a row that decide the flags."""
 
 
 class Watch:
@@ -33,22 +35,26 @@ class Watch:
     def __init__(self, config: Sae, seeds: Sequence[int], steps: int) -> None:
         self.seeds, self.steps = tuple(seeds), steps
         self.target = _target(config)
-        self._raised: set[tuple[str, int]] = set()
+        self._raised: set[tuple[str, int | None]] = set()
         self._first: dict[int, float] = {}
         self._lowest: dict[int, float] = {}
         self._rising: dict[int, int] = {}
 
     def look(self, done: int, values: Mapping[str, Value]) -> list[Flag]:
         """Return the flags that the values after `done` steps raise for the first time."""
+        fresh = [f for f in self.holding(done, values) if (f.name, f.seed) not in self._raised]
+        self._raised |= {(flag.name, flag.seed) for flag in fresh}
+        return fresh
+
+    def holding(self, done: int, values: Mapping[str, Value]) -> list[Flag]:
+        """Return the flags that hold after `done` steps, raised before or not; asked once for each row."""
         found: list[Flag] = []
         for place, seed in enumerate(self.seeds):
             row = {name: _at(value, place) for name, value in values.items()}
             if not math.isfinite(row.get("loss", math.nan)):
                 continue  # a frozen seed, which has its own flag
             for name, message in self._judge(done, seed, row):
-                if (name, seed) not in self._raised:
-                    self._raised.add((name, seed))
-                    found.append(Flag(name, f"seed {seed}: {message}", seed))
+                found.append(Flag(name, f"seed {seed}: {message}", seed))
         return found
 
     def _judge(self, done: int, seed: int, row: Mapping[str, float]) -> list[tuple[str, str]]:
@@ -61,7 +67,7 @@ class Watch:
         if dead > MANY_DEAD:
             found.append(("dead_latents", f"{dead:.0%} of the latents are dead"))
         if ev < LOW_EV:
-            found.append(("low_explained_variance", f"explained variance is {ev:.2f}, below .7"))
+            found.append(("low_explained_variance", f"explained variance is {ev:.3g}, below .7"))
         return found
 
     def _judge_loss(self, done: int, seed: int, loss: float) -> list[tuple[str, str]]:
@@ -74,8 +80,10 @@ class Watch:
         if self._rising[seed] >= 2:
             message = f"the loss rises: {loss:.3g} after a lowest of {lowest:.3g}"
             found.append(("loss_rising", message))
-        if done >= EARLY * self.steps and done and lowest > (1 - LEAST_FALL) * first:
-            found.append(("loss_flat", f"the loss is flat: {first:.3g} at first, {loss:.3g} now"))
+        elif done >= EARLY * self.steps and done and lowest > (1 - LEAST_FALL) * first:
+            values = f"{first:.3g} at first, {loss:.3g} now"
+            flat = ("loss_flat", f"the loss is flat: {values}")
+            found.append(("loss_rising", f"the loss rises: {values}") if rising else flat)
         return found
 
     def state(self) -> dict[str, Any]:
@@ -99,6 +107,16 @@ class Watch:
         self._rising = known("rising")
 
 
+def flags_at_end(config: Sae, seeds: Sequence[int], rows: Sequence[Row]) -> list[Flag]:
+    """Return the red flags that hold after the last row of the curves of a cohort."""
+    watch = Watch(config, seeds, rows[-1]["step"] if rows else 0)
+    found: list[Flag] = []
+    for row in rows:
+        values = {name: row[name] for name in JUDGED if row.get(name) is not None}
+        found = watch.holding(row["step"], values) if len(values) == len(JUDGED) else []
+    return found
+
+
 def _target(config: Sae) -> float | None:
     if isinstance(config, (TopK, BatchTopK, Matryoshka)):
         return float(config.k)
@@ -106,4 +124,7 @@ def _target(config: Sae) -> float | None:
 
 
 def _at(value: Value, place: int) -> float:
-    return float(value) if isinstance(value, (int, float)) else float(value[place])
+    one = value if isinstance(value, (int, float)) else value[place]
+    return (
+        math.nan if one is None else float(one)
+    )  # curves hold nothing where a value was not finite

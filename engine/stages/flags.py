@@ -5,7 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pydantic import TypeAdapter
+
+from engine.disk.curves import Flag
+from engine.saes.watch import flags_at_end
 from engine.stages.parts import Results, quality_of
+from engine.study.sae import Sae
+
+_SAE: TypeAdapter[Sae] = TypeAdapter(Sae)
 
 HEADLINE_METRIC = "mean_max_cos"
 """The seeds' own measure (their PWMCC), so that their numbers can be compared with."""
@@ -17,6 +24,9 @@ SATURATED = 0.95
 """Loss recovered by an untrained SAE from which the measure says nothing."""
 UNTRAINED = "did not train"
 """Words of the flag that leaves a cohort without a verdict."""
+
+TOLD_OTHERWISE = {"dead_latents", "low_explained_variance", "diverged"}
+"""Flags of the training whose finished SAEs have figures and flags of their own."""
 
 SHARED_INITIALISATION = (
     "the seeds share their initial weights: this measures what the order of batches decides, not whether "
@@ -57,10 +67,52 @@ def red_flags(results: Results, cohort: dict[str, Any], stability: dict[str, Any
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
     ]
-    agreement = stability["metrics"].get(HEADLINE_METRIC, {}).get("live")
-    if agreement and agreement["verdict"] == "undetermined" and agreement["reason"]:
-        flags.append(f"no verdict: {agreement['reason']}")
+    return [*flags, *_open(cohort, stability["metrics"].get(HEADLINE_METRIC, {}))]
+
+
+def _open(cohort: dict[str, Any], cells: dict[str, Any]) -> list[str]:
+    """Return why there is no verdict, or why it does not rest on live features."""
+    live, every = cells.get("live"), cells.get("all")
+    flags = []
+    if live and live["observed"] is None and every and every["observed"] is not None:
+        counts = zip(cohort["seeds"], live["n_per_seed"], strict=True)
+        silent = ", ".join(str(seed) for seed, count in counts if not count)
+        why = f"no live feature in seed {silent}" if silent else live["reason"]
+        flags.append(f"{why}: what is said of stability is of all features, dead ones included")
+        live = every
+    if live and live["verdict"] == "undetermined" and live["reason"]:
+        flags.append(f"no verdict: {live['reason']}")
     return flags
+
+
+def flags_of_training(cohort: dict[str, Any], traced: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the red flags of the curves with their steps, and whether each still holds at the end."""
+    config: Sae = _SAE.validate_python(cohort["settings"], strict=False)
+    last = {(f.name, f.seed) for f in flags_at_end(config, traced["seeds"], traced["curves"])}
+    return [
+        {"step": row["step"], **flag, "holds": (flag["name"], flag["seed"]) in last}
+        for row in traced["curves"]
+        for flag in row.get("flags", ())
+    ]
+
+
+def warnings_of_training(cohort: dict[str, Any], traced: dict[str, Any]) -> list[str]:
+    """Return one sentence for each kind of red flag that holds at the end and that no figure of the finished
+    SAEs tells: of the loss and of L0."""
+    config: Sae = _SAE.validate_python(cohort["settings"], strict=False)
+    kinds: dict[str, list[Flag]] = {}
+    for flag in flags_at_end(config, traced["seeds"], traced["curves"]):
+        if flag.name not in TOLD_OTHERWISE and flag.seed in cohort["seeds"]:
+            kinds.setdefault(flag.name, []).append(flag)
+    return [_together(flags) for flags in kinds.values()]
+
+
+def _together(flags: list[Flag]) -> str:
+    first, *others = flags
+    if not others:
+        return first.message
+    seeds = ", ".join(str(flag.seed) for flag in others)
+    return f"{first.message} (likewise seed{'s' if len(others) > 1 else ''} {seeds})"
 
 
 def _reconstruction(quality: dict[str, Any], floor: float) -> list[str]:
@@ -69,12 +121,12 @@ def _reconstruction(quality: dict[str, Any], floor: float) -> list[str]:
     flags = []
     if worst < floor:
         flags.append(
-            f"a seed explains {worst:.3f} of the variance, less than one principal direction ({floor:.3f}): "
-            f"it {UNTRAINED}"
+            f"a seed explains {_number(worst)} of the variance, less than one principal direction "
+            f"({_number(floor)}): it {UNTRAINED}"
         )
     elif ev["mean"] < LOW_EV:
         flags.append(
-            f"explained variance is {ev['mean']:.2f}, below .7: the features describe little"
+            f"explained variance is {_number(ev['mean'], 2)}, below .7: the features describe little"
         )
     if dead > MANY_DEAD:
         flags.append(f"{dead:.0%} of the latents never fire")
@@ -95,7 +147,7 @@ def _surrogate(results: Results, cohort: dict[str, Any]) -> list[str]:
     if worst > 0:
         return []
     return [
-        f"the surrogate behind N3 explains {worst:.3f} of its variance: N3 is no fair null here"
+        f"the surrogate behind N3 explains {_number(worst)} of its variance: N3 is no fair null here"
     ]
 
 
@@ -136,3 +188,13 @@ def _start(quality: dict[str, Any], stability: dict[str, Any]) -> list[str]:
             f"score {step_zero['expected']:.3f}: they share their initialisation"
         )
     return flags
+
+
+def _number(value: float, digits: int = 3) -> str:
+    """Return a share with a few digits: `0.123`, `−3.2e33`; what exploded has no use for more."""
+    if not math.isfinite(value):
+        return "no finite share"
+    if abs(value) < 1000:
+        return f"{value:.{digits}f}".replace("-", "−")
+    mantissa, _, exponent = f"{value:.1e}".replace("-", "−").partition("e")
+    return f"{mantissa}e{exponent.lstrip('+').lstrip('0')}"

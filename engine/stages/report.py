@@ -11,6 +11,7 @@ from engine.disk.rundir import RunDirectory
 from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
+from engine.stages.flags import flags_of_training, warnings_of_training
 from engine.stages.parts import cohort_parts
 
 SCHEMA = 1
@@ -30,11 +31,8 @@ def run(context: Context) -> Result:
     ]
     traced = [_trace(run) for run in analyses]
     for cohort, trace in zip(cohorts, traced, strict=True):
-        cohort["flags"] = [
-            {"step": row["step"], **flag}
-            for row in trace["curves"]
-            for flag in row.get("flags", ())
-        ]
+        cohort["flags"] = flags_of_training(cohort, trace)
+        cohort["warnings"] = [*cohort["warnings"], *warnings_of_training(cohort, trace)]
     jobs = {run.path.name: run for run in _ancestors([*subject_runs.values(), *analyses])}
     summary = {
         "schema": SCHEMA,

@@ -244,7 +244,9 @@ def test_an_empty_live_set_is_reported_not_raised(case: str) -> None:
     assert math.isnan(empty.observed)
     assert empty.verdict == "undetermined"
     assert empty.reason == (
-        "no live feature in seed 2" if case == "dead seed" else "no firing record was given"
+        f"no live feature in 1 of {S} seeds"
+        if case == "dead seed"
+        else "no firing record was given"
     )
     assert result.agreement("mean_max_cos").verdict == "strong"
     assert result.to_json()["metrics"]["mean_max_cos"]["live"]["observed"] is None
@@ -399,7 +401,10 @@ GOOD = rows(3, 6, 5)
         ({"decoders": GOOD[0]}, "decoders_SFD"),
         ({"decoders": GOOD[:, :0]}, "decoders_SFD"),
         ({"decoders": GOOD * math.nan}, "decoders_SFD"),
-        ({"decoders": GOOD * torch.tensor([1.0, 0, 1])[:, None, None]}, "seed 1 is zero"),
+        (
+            {"decoders": GOOD * torch.tensor([1.0, 0, 1])[:, None, None]},
+            r"decoders_SFD\[1\]: every row",
+        ),
         ({"surrogate_SFD": rows(3, 6, 4)}, "surrogate_SFD"),
         ({"surrogate_SFD": rows(2, 6, 5)}, "surrogate_SFD"),
         ({"initial_SFD": rows(3, 5, 6)}, "initial_SFD"),

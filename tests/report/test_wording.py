@@ -31,6 +31,8 @@ from engine.report.wording import (
         (0.9996, 3, "1.000"),
         (-0.001, 2, ".00"),
         (-5.3, 2, "−5.30"),
+        (-153.221, 3, "−153.2"),
+        (-3.2426991777e33, 3, "−3.2e33"),
         (0, 2, ".00"),
         (None, 2, "–"),
     ],
@@ -41,8 +43,8 @@ def test_fractions_lose_their_leading_zero(value: float | None, digits: int, tex
 
 def test_numbers_for_people() -> None:
     assert [percent(0.361), percent(0.0316, 1), percent(None)] == ["36 %", "3.2 %", "–"]
-    assert [quantity(v) for v in (31.94, 426.7, 12_769, 3, 1.25, 3.1e-7, -2.5, None)] == [
-        "31.9", "427", "12,769", "3", "1.25", "3.1e-07", "−2.5", "–",
+    assert [quantity(v) for v in (31.94, 426.7, 12_769, 3, 1.25, 3.1e-7, -2.5, 4.2e31, None)] == [
+        "31.9", "427", "12,769", "3", "1.25", "3.1e-07", "−2.5", "4.2e31", "–",
     ]  # fmt: skip
     assert [duration(v) for v in (4.21, 83, 7510, None)] == ["4.2 s", "1:23", "2:05:10", "–"]
     assert [size(v) for v in (512, 640e6, 1.24e9, None)] == ["512 B", "640 MB", "1.2 GB", "–"]
@@ -77,6 +79,11 @@ def test_without_an_interval_the_verdict_is_open_and_says_why(planted: dict[str,
         "Whether the features of 2 seeds are alike beyond chance is open: two seeds give no interval "
         "(κ .89, against N3)."
     )
+
+
+def test_a_seed_that_did_not_train_is_no_missing_interval(summary: dict[str, Any]) -> None:
+    cohort = {**summary["cohorts"][0], "verdict": "undetermined"}
+    assert "is open: an SAE did not train (κ .01, 95 % CI −.01 to .03" in verdict_sentence(cohort)
 
 
 def test_failed_gates_are_named(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from engine.saes.watch import Watch
+from engine.saes.watch import Watch, flags_at_end
 from engine.study.sae import BatchTopK, Gated, JumpReLU, Sae, TopK
 
 GOOD = {"loss": 5.0, "l0": 4.0, "dead_fraction": 0.1, "explained_variance": 0.9}
@@ -83,6 +83,39 @@ def test_a_flat_loss_is_noticed_early() -> None:
     (flag,) = task.look(100, row(loss=99.0))
     assert (flag.name, flag.seed) == ("loss_flat", 7)
     assert "100 at first, 99 now" in flag.message
+
+
+def test_a_loss_that_explodes_is_not_called_flat() -> None:
+    task = watch()
+    (flag,) = task.look(150, row(loss=9.3e8))
+    assert (flag.name, flag.message) == (
+        "loss_rising",
+        "seed 7: the loss rises: 100 at first, 9.3e+08 now",
+    )
+
+
+def curves(*losses: float, l0: float = 4.0) -> list[dict[str, Any]]:
+    """Return rows as a file of curves holds them, with these losses of the second seed."""
+    return [
+        {"step": 100 * n, **row(l0=l0), "loss": [5.0 if n else 100.0, loss], "mean_max_cos": None}
+        for n, loss in enumerate(losses)
+    ]
+
+
+def test_what_has_passed_does_not_hold_at_the_end() -> None:
+    passed = curves(100.0, 20.0, 40.0, 41.0, 10.0)
+    assert flags_at_end(TOPK, (3, 7), passed) == []
+    (flag,) = flags_at_end(TOPK, (3, 7), passed[:-1])
+    assert (flag.name, flag.seed) == ("loss_rising", 7)
+    (flag,) = flags_at_end(TOPK, (3, 7), curves(100.0, 50.0, 20.0, l0=9.0))
+    assert flag.message == "seed 7: L0 is 9.0, far from its target 4"
+
+
+def test_gaps_in_the_curves_of_a_frozen_seed_are_passed_over() -> None:
+    rows = curves(100.0, 50.0)
+    rows[-1] |= {name: [good, None] for name, good in GOOD.items()}
+    assert flags_at_end(TOPK, (3, 7), rows) == []
+    assert flags_at_end(TOPK, (3, 7), []) == []
 
 
 def test_gaps_of_frozen_seeds_raise_nothing() -> None:
