@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from engine.report.wording import Record, plural, verdict_line
+from engine.study.sae import DEAD_TITLES
 from engine.study.search import compact
 
 CROWD = 10
@@ -62,6 +63,10 @@ def family(cohort: Record) -> str:
             said = rf"(?<=^{re.escape(title.split()[0])}) {text}"
         elif name == "k":
             said = rf" k{text}"
+        elif name == "target_l0":
+            said = rf" target {text}"
+        elif path.endswith("dead.method") and value in DEAD_TITLES:
+            said = rf" {DEAD_TITLES[value]}"
         elif name == "hooks":
             said = rf" {re.escape(str(cohort['hook']))}"
         else:
@@ -111,17 +116,40 @@ def missing(summary: Record) -> list[str]:
     return [f"{failed['title']}: {failed['reason']}" for failed in summary.get("failed") or ()]
 
 
-def other_warnings(summary: Record) -> list[str]:
-    """Return the warnings, without those that `missing` tells; in a crowd, one of each kind and how often."""
+def every_warning(summary: Record) -> list[str]:
+    """Return the warnings, without those that `missing` tells."""
     told = tuple(f"{failed['title']} is missing: " for failed in summary.get("failed") or ())
-    found = [text for text in map(str, summary["warnings"]) if not (told and text.startswith(told))]
-    if not crowded(summary):
-        return found
-    kinds: dict[str, list[str]] = {}
-    for text in found:
-        title = next((t for c in summary["cohorts"] if text.startswith(t := f"{c['title']}: ")), "")
-        kinds.setdefault(re.sub(r"[−-]?[\d.]+", "#", text.removeprefix(title)), []).append(text)
-    return [
-        texts[0] if len(texts) == 1 else f"{plural(len(texts), 'cohort')} such as {texts[0]}"
-        for texts in kinds.values()
-    ]
+    return [text for text in map(str, summary["warnings"]) if not (told and text.startswith(told))]
+
+
+def other_warnings(summary: Record) -> list[str]:
+    """Return one warning of each kind, without those that `missing` tells: what several cohorts share is said
+    once, with their names or, in a crowd, how many they are."""
+    kinds: dict[str, list[tuple[str, str]]] = {}
+    for text in every_warning(summary):
+        title = next(
+            (t for c in summary["cohorts"] if text.startswith(f"{(t := str(c['title']))}: ")), ""
+        )
+        said = text.removeprefix(f"{title}: ") if title else text
+        kind = _kind(said) if crowded(summary) or _of_the_study(said) else text
+        kinds.setdefault(kind, []).append((title, said))
+    return [_once(found, crowded(summary)) for found in kinds.values()]
+
+
+def _kind(said: str) -> str:
+    return re.sub(r"[−-]?\d[\d.]*|[−-]?\.\d+", "#", said)
+
+
+def _of_the_study(said: str) -> bool:
+    """Return whether a warning says the same of every cohort of a study, but for its digits."""
+    return said.startswith("loss recovered says nothing")
+
+
+def _once(found: list[tuple[str, str]], many: bool) -> str:
+    title, said = found[0]
+    if len(found) == 1:
+        return f"{title}: {said}" if title else said
+    if many:
+        return f"{plural(len(found), 'cohort')} such as {title}: {said}"
+    alike = "" if len({text for _, text in found}) == 1 else "; the others alike"
+    return f"{', '.join(title for title, _ in found)}: {said}{alike}"

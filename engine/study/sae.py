@@ -32,6 +32,16 @@ class Dead(Config):
     until: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     """Share of the training after which nothing is resampled: new latents need time to settle."""
 
+    @model_validator(mode="after")
+    def _resampling_is_asked(self) -> Dead:
+        if self.every is not None and self.method != "resample":
+            raise refuse(
+                "every",
+                f"nothing is resampled with method {self.method}",
+                "method resample, or no every",
+            )
+        return self
+
 
 class Stability(Config):
     """What is added to make seeds agree. Seeds then depend on each other, so that agreement is judged
@@ -92,6 +102,10 @@ class _KSparse(_Sae):
         if self.k_start is not None and not self.k_warmup_steps:
             raise refuse(
                 "k_start", "has no steps to fall over", "k_warmup_steps above 0, or no k_start"
+            )
+        if self.k_start is not None and self.k_start < self.k:
+            raise refuse(
+                "k_start", f"{self.k_start} is below k {self.k}, but k falls", f"at least {self.k}"
             )
         return self
 
@@ -209,6 +223,9 @@ class JumpReLU(_Sae):
         if (self.l0 is None) == (self.target_l0 is None):
             both = "l0 and target_l0 exclude each other" if self.l0 else "nothing is penalised"
             raise refuse("target_l0", both, "one of l0 and target_l0")
+        if self.target_l0 is not None and self.target_l0 >= self.d_sae:
+            what = f"{self.target_l0:g} of {self.d_sae} latents (d_sae) is no sparsity"
+            raise refuse("target_l0", what, f"below {self.d_sae}")
         return self
 
 
@@ -230,6 +247,10 @@ Sae = Annotated[
 ]
 
 
+DEAD_TITLES = {"auxk": "AuxK", "ghost": "ghost", "resample": "resample", "none": "dead none"}
+"""What a title calls each treatment of dead latents."""
+
+
 def sae_title(sae: Sae) -> str:
     """Return a short name of SAE settings: `topk 1024 k32`, `relu 1024 l1 0.001`."""
     if isinstance(sae, (TopK, BatchTopK, Matryoshka)):
@@ -237,5 +258,6 @@ def sae_title(sae: Sae) -> str:
     elif isinstance(sae, JumpReLU):
         sparsity = f"target {sae.target_l0:g}" if sae.target_l0 else f"l0 {sae.l0:g}"
     else:
-        sparsity = f"l1 {sae.l1:g}"
+        annealed = "p-anneal " if isinstance(sae, ReLU) and sae.p_anneal else ""
+        sparsity = f"{annealed}l1 {sae.l1:g}"
     return f"{sae.architecture} {sae.d_sae} {sparsity}"

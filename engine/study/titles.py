@@ -10,13 +10,14 @@ from typing import Any, get_args
 from pydantic import JsonValue
 
 from engine.study.recipe import SaeTraining
-from engine.study.sae import Sae, sae_title
+from engine.study.sae import DEAD_TITLES, Sae, sae_title
 from engine.study.search import Values, compact
 from engine.study.spec import Analysis, Point, Study
 
 Settings = dict[str, JsonValue]
 """Name of a setting, as a title gives it → value."""
 _SAE_FIELDS = {name for model in get_args(get_args(Sae)[0]) for name in model.model_fields}
+_DEAD = "dead.method"
 _SHOWN = {"architecture", "d_sae", "k", "l1"}
 """Settings of an SAE that its title shows by itself."""
 
@@ -131,13 +132,39 @@ def _tell_apart(
     titles = []
     for base, one, names, plain in zip(bases, settings, searched, known, strict=True):
         telling = [n for n in varied[base] if n not in plain or plain[n] != one.get(n)]
+        group = [other for other in groups[base] if other.get(_DEAD) == one.get(_DEAD)]
+        telling = _short_of_dead(telling, varied[base], _varied(group))
         shown = [name for name in dict.fromkeys([*names, *telling]) if name in one]
         titles.append(_join(base, {n.removeprefix("stability."): one[n] for n in shown}))
     return titles
 
 
+def _short_of_dead(telling: list[str], varied: list[str], varied_beside: list[str]) -> list[str]:
+    """Return telling names where the treatment of dead latents stands for settings that only it has.
+
+    Args:
+        telling: names of what is not as usual in one cohort.
+        varied: names of what is not the same in all cohorts of its title.
+        varied_beside: the same among those that treat dead latents alike.
+    """
+    if _DEAD not in varied or not any(name.startswith("dead.") for name in telling):
+        return telling
+    rest = [
+        name
+        for name in telling
+        if name != _DEAD and (not name.startswith("dead.") or name in varied_beside)
+    ]
+    return [_DEAD, *rest]
+
+
 def _join(base: str, values: Values) -> str:
-    return " ".join([base, *(f"{name} {compact(value)}" for name, value in values.items())])
+    return " ".join([base, *(_told(name, value) for name, value in values.items())])
+
+
+def _told(name: str, value: JsonValue) -> str:
+    if name == _DEAD and isinstance(value, str) and value in DEAD_TITLES:
+        return DEAD_TITLES[value]
+    return f"{name} {compact(value)}"
 
 
 def _varied(settings: Sequence[Settings]) -> list[str]:

@@ -49,9 +49,11 @@ def material_of(summary: Record) -> Record:
         ("topk 16 k16", {"saes.*.k": 16, "saes.*.d_sae": 16}, "topk"),
         ("topk 64 k16 lr 0.001", {"training.lr": 0.001}, "topk 64 k16"),
         ("relu 64 l1 0.001 lr 0.001", {"saes.*.l1": 0.001}, "relu 64 lr 0.001"),
-        ("topk 64 k16 dead.method ghost", {"saes.*.dead.method": "ghost"}, "topk 64 k16"),
+        ("topk 64 k16 ghost", {"saes.*.dead.method": "ghost"}, "topk 64 k16"),
+        ("relu 64 l1 1 dead none lr 0.1", {"saes.*.dead.method": "none"}, "relu 64 l1 1 lr 0.1"),
         ("topk 64 k16 lr 0.01", {"training.lr": 0.0}, "topk 64 k16 lr 0.01"),
         ("topk 64 k16 seeds 1,2", {"seeds": [1, 2]}, "topk 64 k16"),
+        ("jumprelu 64 target 8 lr 0.1", {"saes.*.target_l0": 8.0}, "jumprelu 64 lr 0.1"),
         ("topk 64 k16 somewhere", {"hooks": ["somewhere"]}, "topk 64 k16"),
         ("topk 64 k16", {}, "topk 64 k16"),
     ],
@@ -87,6 +89,30 @@ def test_warnings_of_a_kind_are_said_once(sweep: Record) -> None:
         f"30 cohorts such as {first}: explained variance is 0.0, below .7",
         "the study as a whole is odd",
     ]
+
+
+def test_what_several_cohorts_share_is_said_once(summary: Record) -> None:
+    topk, relu = (str(one["title"]) for one in summary["cohorts"])
+    said = "loss recovered says nothing here: an untrained SAE recovers"
+    summary["warnings"] = [f"{topk}: {said} 0.97", f"{relu}: {said} 0.98", f"{relu}: other 0.97"]
+    assert other_warnings(summary) == [
+        f"{topk}, {relu}: {said} 0.97; the others alike",
+        f"{relu}: other 0.97",
+    ]
+    assert "each of them" in render_page(summary, {})
+    summary["warnings"] = summary["warnings"][1:]
+    summary["failed"] = [{"title": "topk 8 k2", "reason": "seed 1"}]
+    summary["warnings"].append("topk 8 k2 is missing: seed 1")
+    page = render_page(summary, {})
+    assert "2 warnings<" in page
+    assert "each of them" not in page, "they are all there already"
+
+
+def test_the_legend_explains_the_columns_that_are_shown(sweep: Record) -> None:
+    wide, narrow = (" ".join(render(summary_tables(sweep), width)) for width in (120, 68))
+    assert "EV explained variance" in wide
+    assert "EV explained variance" not in narrow
+    assert "κ: agreement of the seeds" in narrow
 
 
 @pytest.mark.parametrize("width", [40, 80, 120])

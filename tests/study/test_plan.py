@@ -322,7 +322,29 @@ TITLES = {
     "entries that differ in one field": (
         [{"dead": {"method": "ghost"}}, {}],
         {},
-        ["topk 12 k2 dead.method ghost", "topk 12 k2"],
+        ["topk 12 k2 ghost", "topk 12 k2"],
+    ),
+    "treatments of dead latents, with settings that only one of them has": (
+        [
+            {"dead": {"method": "none"}},
+            {"dead": {"coefficient": 0.25}},
+            {"dead": {"method": "resample", "every": 9, "until": 0.5}},
+        ],
+        {},
+        ["topk 12 k2 dead none", "topk 12 k2 AuxK", "topk 12 k2 resample"],
+    ),
+    "the same treatment twice": (
+        [{"dead": {"method": "resample", "every": n}} for n in (9, 8)] + [{}],
+        {},
+        ["topk 12 k2 resample dead.every 9", "topk 12 k2 resample dead.every 8", "topk 12 k2"],
+    ),
+    "a norm that falls below L1": (
+        [
+            {"architecture": "relu", "k": None, "l1": 0.05, "p_anneal": {"p": 0.5}},
+            {"architecture": "relu", "k": None, "l1": 0.05},
+        ],
+        {},
+        ["relu 12 p-anneal l1 0.05", "relu 12 l1 0.05"],
     ),
     "entries that differ and a searched rate": (
         [{"stability": {"consistency": 0.1}}, {}],
@@ -352,7 +374,8 @@ def test_titles_say_what_tells_cohorts_apart(
     placement: Placement, study_data: dict[str, Any], case: str
 ) -> None:
     entries, over, titles = TITLES[case]
-    study_data["saes"] = [{**study_data["saes"][0], **entry} for entry in entries]
+    merged = [{**study_data["saes"][0], **entry} for entry in entries]
+    study_data["saes"] = [{k: v for k, v in sae.items() if v is not None} for sae in merged]
     study_data["analysis"] = {"surrogate": False}
     plan = plan_for(placement, study_data, **over)
     assert names(plan, "cohort") == titles

@@ -140,6 +140,24 @@ BAD = {
         "no steps to fall over",
         "k_warmup_steps above 0",
     ),
+    "k that rises": (
+        "saes.0={architecture: topk, d_sae: 64, k: 8, k_warmup_steps: 9, k_start: 4}",
+        "saes.0.k_start",
+        "4 is below k 8",
+        "at least 8",
+    ),
+    "every latent on": (
+        "saes.0={architecture: jumprelu, d_sae: 64, target_l0: 64}",
+        "saes.0.target_l0",
+        "64 of 64 latents",
+        "below 64",
+    ),
+    "resampling of nothing": (
+        "saes.0.dead={method: none, every: 10}",
+        "saes.0.dead.every",
+        "nothing is resampled with method none",
+        "method resample",
+    ),
     "no equals sign": ("epochs", "--set epochs", "no `=`", "key.path=value"),
     "a digit that is no number": (
         "saes.².k=1",
