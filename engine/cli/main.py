@@ -15,6 +15,9 @@ from engine.disk.root import PRIVATE_UMASK
 from engine.disk.text import visible_line
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
 
+USAGE = 2
+"""Exit code of a command line that says too little or something wrong."""
+
 app = typer.Typer(
     name="husai-engine",
     help="Are the features of a sparse autoencoder a property of the model or of the random seed?",
@@ -60,19 +63,21 @@ def main(arguments: list[str] | None = None) -> int:
     """Run one command and return its exit code; errors are one or two lines on stderr."""
     os.umask(PRIVATE_UMASK)
     given = sys.argv[1:] if arguments is None else arguments
+    asked = [word for word in given if word != "--debug"]
+    incomplete = asked in ([], ["bench"])
     debug = "--debug" in given
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # κ and ✓ on a terminal without them
     try:
-        code = app(args=[word for word in given if word != "--debug"], standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        code = app(args=[*asked, *["--help"] * incomplete], standalone_mode=False)
+        return USAGE if incomplete else code if isinstance(code, int) else 0
     except typer.Exit as leave:
         return leave.exit_code
     except (KeyboardInterrupt, typer.Abort):
         return Interrupted.exit_code
     except typer.TyperException as usage:
-        return _say(f"{usage.format_message()} (see husai-engine --help)", 2, debug)
+        return _say(f"{usage.format_message()} (see husai-engine --help)", USAGE, debug)
     except HusaiError as error:
         return _say(str(error), error.exit_code, debug)
     except OSError as error:

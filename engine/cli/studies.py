@@ -145,6 +145,7 @@ def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
 def profiles(as_json: AsJson = False) -> int:
     """List the hardware profiles and what each would do on this machine."""
     from engine.client import studies as client
+    from engine.report.wording import plural
 
     found = client.list_profiles()
     if as_json:
@@ -155,7 +156,7 @@ def profiles(as_json: AsJson = False) -> int:
         table.add_column(column)
     for row in found:
         here = (
-            f"{row['device']}, {row['slots']} × {row['threads']} threads"
+            f"{row['device']}, {row['slots']} × {plural(row['threads'], 'thread')}"
             if row["fits"]
             else row["reason"]
         )

@@ -72,6 +72,17 @@ def answer(capsys: Capture, *arguments: str) -> Any:
     return json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.parametrize("arguments", [[], ["bench"], ["--debug"]])
+def test_without_a_command_the_help_is_printed_as_it_is(
+    capsys: Capture, arguments: list[str]
+) -> None:
+    assert cli.main(arguments) == 2
+    said = capsys.readouterr()
+    assert said.out.startswith("Usage: ")
+    assert len(said.out.splitlines()) > 5
+    assert said.err == ""
+
+
 def test_the_commands_and_their_options_are_frozen(capsys: Capture) -> None:
     assert cli.main(["--help"]) == 0
     listed = capsys.readouterr().out
