@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+import textwrap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -93,6 +94,13 @@ def house_style() -> Iterator[None]:
 def new_figure(width: float, height: float) -> Figure:
     """Make an empty figure of a size in inches that lays itself out."""
     return Figure(figsize=(width, height), layout="constrained")
+
+
+def wrapped(text: str, inches: float, points: float, bold: bool = True) -> str:
+    """Return text in lines that fit a width at a font size."""
+    letter = (0.68 if bold else 0.54) * points  # what DejaVu Sans takes on average
+    room = max(12, int(inches * 72 / letter))
+    return "\n".join(textwrap.wrap(text, room)) or text
 
 
 def rule(axes: Axes, axis: str = "y") -> None:

@@ -19,6 +19,7 @@ from engine.report.canvas import (
     new_figure,
     percentages,
     rule,
+    wrapped,
 )
 from engine.report.wording import (
     Record,
@@ -35,6 +36,10 @@ BLUES = LinearSegmentedColormap.from_list(
 """From nothing in common to the same; lightness falls evenly, so it survives grey printing."""
 ANNOTATED_SEEDS = 12
 """Above this many seeds the numbers would touch; the CSV has them."""
+TITLE_POINTS = 9.5
+"""Font size of what stands above a whole figure."""
+AXES_INSET = 1.1
+"""Inches from the edge of a figure to its cells, with the labels of the seeds, and of the margin beyond."""
 PANELS = {
     "loss": "Loss",
     "explained_variance": "Explained variance",
@@ -77,8 +82,11 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     bar.set_label(metric_title(cohort["headline"]["metric"]))
     null = f"null {fraction(cell['null'], 3)} ({short_null(cell['null_name'])})"
     said = f"observed {fraction(cell['observed'], 3)}, {null}, κ {kappa_text(cell)}"
-    figure.suptitle(label, x=0.02, ha="left")
-    axes.set_title(said, fontweight="normal", fontsize=8)
+    width = figure.get_figwidth()
+    figure.suptitle(wrapped(label, 0.96 * width, TITLE_POINTS), x=0.02, ha="left")
+    axes.set_title(
+        wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
+    )
     rows = [
         (seeds[i], seeds[j], cell["pairs"][i][j])
         for i in range(count)
@@ -123,10 +131,11 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
         ]
     for axes in figure.axes[len(measures) :]:
         axes.remove()
+    for axes in figure.axes:
+        axes.tick_params(labelbottom=True)
     for axes in figure.axes[-2:]:
         axes.set_xlabel("step")
-        axes.tick_params(labelbottom=True)
-    figure.suptitle(label, x=0.02, ha="left")
+    figure.suptitle(wrapped(label, 0.96 * figure.get_figwidth(), TITLE_POINTS), x=0.02, ha="left")
     return Drawing(name, figure, ("step", "measure", "seed", "value"), rows)
 
 

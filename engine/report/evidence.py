@@ -20,6 +20,7 @@ from engine.report.wording import (
     kappa_digits,
     metric_title,
     percent,
+    plural,
     quantity,
     short_null,
     size,
@@ -40,7 +41,7 @@ def result_table(summary: Record) -> str:
         named = _identity(summary, cohort)
         rows.append(
             [
-                *(Cell(value, "w") for _, value in named),
+                *_names(named),
                 _mean(cohort, "explained_variance"),
                 _mean(cohort, "l0"),
                 _mean(cohort, "dead_fraction"),
@@ -79,6 +80,12 @@ def _identity(summary: Record, cohort: Record) -> list[tuple[str, str]]:
     if searched(summary):
         return identity(summary, cohort)
     return [("cohort", cohort_label(summary, cohort))]
+
+
+def _names(named: list[tuple[str, str]]) -> list[Cell]:
+    """Return the cells that name a cohort: titles may wrap, searched values do not."""
+    first, *values = (value for _, value in named)
+    return [Cell(first, "name"), *(Cell(value, "w") for value in values)]
 
 
 def ladder_section(summary: Record, cohort: Record) -> str:
@@ -166,7 +173,7 @@ def quality_table(summary: Record) -> str:
         named = _identity(summary, cohort)
         rows.append(
             [
-                *(Cell(value, "w") for _, value in named),
+                *_names(named),
                 Cell(size_of, "w"),
                 f"{cohort['steps']:,}",
                 *values,
@@ -183,6 +190,24 @@ def quality_table(summary: Record) -> str:
     )
     note = "Mean ± standard deviation over seeds, on activations held out of training."
     return table(columns, rows) + paragraph(note, "note")
+
+
+def training_flags(summary: Record) -> str:
+    """Return the red flags that were raised while the SAEs trained; folded, and nothing if there were none."""
+    rows: list[Row] = [
+        [
+            Cell(cohort_label(summary, cohort), "name"),
+            f"{flag['step']:,}",
+            str(flag["message"]),
+            "holds" if flag.get("holds") else "had passed",
+        ]
+        for cohort in summary["cohorts"]
+        for flag in cohort.get("flags") or ()
+    ]
+    if not rows:
+        return ""
+    title = f"{plural(len(rows), 'red flag')} while training"
+    return folded(title, table(("cohort", ">raised at step", "", "at the end"), rows))
 
 
 def _with_sd(cohort: Record, name: str) -> str:
@@ -213,7 +238,7 @@ def truth_table(summary: Record) -> str:
         for measure in truth_measures(cohort):
             baselines = cohort["ground_truth"].get("baselines") or {}
             others = [fraction((baselines.get(name) or {}).get(measure)) for name in SOURCES]
-            label = Cell(cohort_label(summary, cohort), "w")
+            label = Cell(cohort_label(summary, cohort), "name")
             sae = Cell(spread(cohort["ground_truth"][measure]), "chosen")
             named = "matched cosine" if measure == "gt_mcc" else measure
             rows.append([label, Cell(named, "w"), sae, *others])

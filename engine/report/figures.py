@@ -12,10 +12,15 @@ from engine.report.sweep_figures import draw_sweeps
 from engine.report.sweeps import crowded
 from engine.report.wording import Record, cohort_label, gates_mark
 
+NAME_LENGTH = 32
+"""Characters of a cohort's title that go into names of files; longer ones end at a word."""
+
 
 def figure_name(kind: str, number: int, cohort: Record) -> str:
     """Return the stem of a cohort's figure: `overlap-1-topk-1024-k32`; the number keeps stems apart."""
     title = re.sub(r"[^a-z0-9.]+", "-", str(cohort["title"]).lower()).strip("-")
+    if len(title) > NAME_LENGTH:
+        title = title[: NAME_LENGTH + 1].rpartition("-")[0] or title[:NAME_LENGTH]
     return f"{kind}-{number + 1}-{title}"
 
 

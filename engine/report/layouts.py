@@ -15,16 +15,22 @@ UNBOUNDED = 10_000
 class Fitting:
     """Draws the first of several layouts that fits the width at hand; the last one wraps."""
 
-    def __init__(self, layouts: Sequence[RenderableType]) -> None:
-        self.layouts = layouts
+    def __init__(
+        self, layouts: Sequence[RenderableType], feet: Sequence[RenderableType] = ()
+    ) -> None:
+        """Take the layouts, the widest first, and what stands below each of them."""
+        self.layouts, self.feet = layouts, feet
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         unbounded = options.update(max_width=UNBOUNDED)
-        for layout in self.layouts[:-1]:
+        chosen = len(self.layouts) - 1
+        for number, layout in enumerate(self.layouts[:-1]):
             if Measurement.get(console, unbounded, layout).maximum <= options.max_width:
-                yield layout
-                return
-        yield self.layouts[-1]
+                chosen = number
+                break
+        yield self.layouts[chosen]
+        if self.feet:
+            yield self.feet[chosen]
 
 
 def flat_table(columns: Sequence[str], gap: int) -> Table:

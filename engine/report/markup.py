@@ -21,6 +21,12 @@ THEME = {
 }
 """Colours of the figures → variables of the page, so that figures follow light and dark."""
 PIXELS_PER_POINT = 96 / 72
+NO_BREAK = "\u00a0"
+TIES = re.compile(
+    r"(?<=κ) (?=[−.\d])|(?<=\d) (?=%)|(?<=%) (?=CI)|(?<=CI) (?=[−.\d])|(?<=\d) (?=to [−.\d])"
+    r"|(?<=\d to) (?=[−.\d])|(?<=against) (?=N\d)"
+)
+"""Spaces at which no line may end."""
 LEGIBLE = 0.7
 """A figure shrinks to this share of its natural width; below, it scrolls sideways."""
 
@@ -60,12 +66,17 @@ def _class(names: str) -> str:
 
 def paragraph(text: str, style: str = "") -> str:
     """Return a paragraph of plain text."""
-    return f"<p{_class(style)}>{escape(text)}</p>\n"
+    return f"<p{_class(style)}>{escape(_tied(text))}</p>\n"
 
 
 def bullets(texts: Sequence[str]) -> str:
     """Return a list of plain texts."""
-    return "<ul>" + "".join(f"<li>{escape(text)}</li>\n" for text in texts) + "</ul>\n"
+    return "<ul>" + "".join(f"<li>{escape(_tied(text))}</li>\n" for text in texts) + "</ul>\n"
+
+
+def _tied(text: str) -> str:
+    """Return text whose numbers stay on one line with what they belong to: `κ .09`, `95 % CI −.01 to .03`."""
+    return TIES.sub(NO_BREAK, text)
 
 
 def folded(title: str, html: str) -> str:

@@ -14,12 +14,13 @@ from engine.report.evidence import (
     quality_table,
     result_table,
     timings_table,
+    training_flags,
     truth_table,
 )
 from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
-from engine.report.sweeps import counts, crowded, missing, other_warnings
+from engine.report.sweeps import counts, crowded, every_warning, missing, other_warnings
 from engine.report.wording import (
     Record,
     cohort_label,
@@ -111,10 +112,10 @@ def _problems(summary: Record) -> str:
         said = f"✗ {plural(len(lost), 'cohort')} failed and {'is' if len(lost) == 1 else 'are'} missing below."
         html += f'<div class="problem">{paragraph(said)}{bullets(lost)}</div>\n'
     if warnings := other_warnings(summary):
-        count = plural(len(summary["warnings"]) - len(lost), "warning")
-        listed = bullets(warnings)
-        if len(warnings) < len(summary["warnings"]):
-            listed += folded("all of them", bullets([str(text) for text in summary["warnings"]]))
+        every = every_warning(summary)
+        count, listed = plural(len(every), "warning"), bullets(warnings)
+        if len(warnings) < len(every):
+            listed += folded("each of them", bullets(every))
         html += f'<div class="caution">{paragraph(count)}{listed}</div>\n'
     return html
 
@@ -152,7 +153,8 @@ def _notes(summary: Record, _: Mapping[str, str]) -> str:
 
 
 def _quality(summary: Record, figures: Mapping[str, str]) -> str:
-    return quality_table(summary) + _figures_of(figures, "quality", "curves")
+    tables = quality_table(summary) + training_flags(summary)
+    return tables + _figures_of(figures, "quality", "curves")
 
 
 def _truth(summary: Record, _: Mapping[str, str]) -> str:

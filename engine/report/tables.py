@@ -129,7 +129,8 @@ def _stability(summary: Record) -> list[Group]:
         ]
         tables += [_stability_table(summary, summary["cohorts"], g, SHORT) for g in (2, 1)]
         tables.append(_stability_table(summary, summary["cohorts"], 1, SHORT, fold=True))
-        return [Group(_heading(summary, "Stability"), Fitting(tables), _legend(summary))]
+        legends = [*[_legend(summary)] * 3, *[_short_legend()] * 3]
+        return [Group(_heading(summary, "Stability"), Fitting(tables, legends))]
     groups = []
     for hook in hooks:
         cohorts = [cohort for cohort in summary["cohorts"] if cohort["hook"] == hook]
@@ -191,11 +192,21 @@ def _legend(summary: Record) -> Text:
     cohorts = summary["cohorts"]
     bases = dict.fromkeys((c["headline"]["metric"], c["headline"]["subset"]) for c in cohorts)
     said = " or ".join(f"{metric_title(metric)}, {subset} features" for metric, subset in bases)
-    names = dict.fromkeys(headline(cohort)["null_name"] for cohort in cohorts)
-    nulls = "; ".join(explain_null(name) for name in names if name)
     text = f"EV explained variance · L0 active latents per input\ncos: {said}\n"
     text += "κ = (cos − null) / (1 − null), 95 % interval over seeds"
-    return Text(text + (f"\n{nulls}" if nulls else ""), style="dim")
+    return Text(text + _nulls(summary), style="dim")
+
+
+def _short_legend() -> Text:
+    """Explain κ alone, where there is no room for what it is made of."""
+    text = "κ: agreement of the seeds, 0 is chance, 1 the same features; 95 % interval over seeds"
+    return Text(text, style="dim")
+
+
+def _nulls(summary: Record) -> str:
+    names = dict.fromkeys(headline(cohort)["null_name"] for cohort in summary["cohorts"])
+    nulls = "; ".join(explain_null(name) for name in names if name)
+    return f"\n{nulls}" if nulls else ""
 
 
 def _contrasts(summary: Record) -> list[Group]:

@@ -109,5 +109,25 @@ def test_nothing_measured_gives_no_figure(summary: Record, material: Record) -> 
     assert set(drawn) == set(NAMES[6:])
 
 
+def test_long_titles_wrap_and_their_files_have_short_names(
+    summary: Record, material: Record
+) -> None:
+    title = "relu 1024 l1 0.001 dead.method resample dead.every 200 dead.after_tokens 4000 lr 0.003"
+    summary["cohorts"][0]["title"] = title
+    drawing = draw_figures(summary, material)[0]
+    assert drawing.name == "overlap-1-relu-1024-l1-0.001-dead.method"
+    heading = drawing.figure.get_suptitle()
+    assert heading.split() == title.split(), "nothing is lost"
+    assert len(heading.splitlines()) > 1
+    drawing.figure.draw_without_rendering()
+    boxes = [text.get_window_extent() for text in drawing.figure.texts]
+    assert max(box.x1 for box in boxes) <= drawing.figure.bbox.x1
+
+
+def test_every_panel_of_the_curves_has_its_steps(summary: Record, material: Record) -> None:
+    curves = by_name(draw_figures(summary, material))["curves-1-topk-1024-k32"].figure
+    assert all(axes.xaxis.get_tick_params()["labelbottom"] for axes in curves.axes)
+
+
 def test_names_are_safe_for_files() -> None:
     assert figure_name("overlap", 0, {"title": "a/../b $x$ <i>"}) == "overlap-1-a-..-b-x-i"

@@ -79,6 +79,24 @@ def test_the_verdict_stands_before_warnings_and_tables(summary: Record) -> None:
     assert order == sorted(order)
 
 
+def test_red_flags_of_the_training_are_told_with_their_steps(summary: Record) -> None:
+    assert "while training" not in page_of(summary)
+    passed = {"step": 1400, "name": "loss_rising", "message": "seed 7: the loss rises", "seed": 7}
+    lasting = {"step": 2800, "name": "l0", "message": "seed 1: L0 is far", "seed": 1}
+    flags = [{**passed, "holds": False}, {**lasting, "holds": True}]
+    summary["cohorts"][1]["flags"] = flags
+    page = page_of(summary)
+    assert "2 red flags while training" in page
+    assert '"n">1,400</td><td>seed 7: the loss rises</td><td>had passed</td>' in page
+    assert '"n">2,800</td><td>seed 1: L0 is far</td><td>holds</td>' in page
+
+
+def test_numbers_stay_with_what_they_belong_to(summary: Record) -> None:
+    assert "κ\u00a0.01, 95\u00a0%\u00a0CI\u00a0−.01\u00a0to\u00a0.03, against\u00a0N3" in page_of(
+        summary
+    )
+
+
 def test_the_whole_ladder_the_gates_and_the_baselines_are_there(summary: Record) -> None:
     page = page_of(summary)
     for name in (
