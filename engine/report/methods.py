@@ -111,10 +111,52 @@ def _saes(summary: Record, s: Settings) -> str:
         f"same activations{scaled}. {s.say('training.epochs')} epochs of batches of "
         f"{s.say('training.batch_size')} with Adam: learning rate {s.say('training.lr')} after "
         f"{s.say('training.warmup_steps')} warm-up steps, {s.say('training.schedule')} schedule, betas "
-        f"{s.say('training.betas')}; data order seed {s.say('training.data_order_seed')}. Quality is measured "
+        f"{s.say('training.betas')}, {_clipping(s)}; data order seed {s.say('training.data_order_seed')}. "
+        f"{_dead_latents(summary)}Quality is measured "
         f"on the {percent(s.get('training.held_out'))} of activations held out of training (split seed "
         f"{s.say('training.split_seed')})."
     )
+
+
+def _clipping(s: Settings) -> str:
+    limit = s.get("training.clip_norm")
+    return (
+        "gradients as they are"
+        if limit is None
+        else f"gradients of a seed clipped to norm {limit:g}"
+    )
+
+
+def _dead_latents(summary: Record) -> str:
+    """Return when a latent counts as dead and what is done about it, treatment by treatment."""
+    treated: dict[str, list[str]] = {}
+    for cohort in summary["cohorts"]:
+        dead = (cohort.get("settings") or {}).get("dead")
+        if dead:
+            treated.setdefault(_treatment(dead), []).append(str(cohort["title"]))
+    if len(treated) < 2:
+        said = list(treated)
+    elif crowded(summary):
+        said = [f"{text} ({plural(len(titles), 'cohort')})" for text, titles in treated.items()]
+    else:
+        said = [f"{text} ({', '.join(titles)})" for text, titles in treated.items()]
+    return f"Latents that stay silent: {'; '.join(said)}. " if said else ""
+
+
+def _treatment(dead: Record) -> str:
+    s = Settings(dead)
+    until = percent(s.get("until"))
+    doing = {
+        "auxk": f"AuxK with weight {s.say('coefficient')}",
+        "ghost": "ghost gradients",
+        "resample": f"resampled every {_every(s.get('every'))} until {until} of the training",
+        "none": "only counted",
+    }
+    return f"{doing.get(s.say('method'), MISSING)} after {s.say('after_tokens')} inputs"
+
+
+def _every(steps: int | None) -> str:
+    return "tenth of it" if steps is None else plural(steps, "step")
 
 
 def _each(summary: Record) -> str:

@@ -133,7 +133,7 @@ def other_warnings(summary: Record) -> list[str]:
         said = text.removeprefix(f"{title}: ") if title else text
         kind = _kind(said) if crowded(summary) or _of_the_study(said) else text
         kinds.setdefault(kind, []).append((title, said))
-    return [_once(found, crowded(summary)) for found in kinds.values()]
+    return [_once(found, summary) for found in kinds.values()]
 
 
 def _kind(said: str) -> str:
@@ -145,11 +145,13 @@ def _of_the_study(said: str) -> bool:
     return said.startswith("loss recovered says nothing")
 
 
-def _once(found: list[tuple[str, str]], many: bool) -> str:
+def _once(found: list[tuple[str, str]], summary: Record) -> str:
     title, said = found[0]
     if len(found) == 1:
         return f"{title}: {said}" if title else said
-    if many:
+    if crowded(summary):
         return f"{plural(len(found), 'cohort')} such as {title}: {said}"
     alike = "" if len({text for _, text in found}) == 1 else "; the others alike"
-    return f"{', '.join(title for title, _ in found)}: {said}{alike}"
+    every = len(found) == len(summary["cohorts"]) > 2
+    named = "every cohort" if every else ", ".join(title for title, _ in found)
+    return f"{named}: {said}{alike}"

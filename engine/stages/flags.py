@@ -66,6 +66,7 @@ def red_flags(results: Results, cohort: dict[str, Any], stability: dict[str, Any
         *_surrogate(results, cohort),
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
+        *_batches(inputs),
     ]
     return [*flags, *_open(cohort, stability["metrics"].get(HEADLINE_METRIC, {}))]
 
@@ -148,6 +149,19 @@ def _surrogate(results: Results, cohort: dict[str, Any]) -> list[str]:
         return []
     return [
         f"the surrogate behind N3 explains {_number(worst)} of its variance: N3 is no fair null here"
+    ]
+
+
+def _batches(inputs: dict[str, RunDirectory]) -> list[str]:
+    """A batch cannot hold more than there is: what a study asked for is not what was done."""
+    training = inputs["cohort"].read_job()["config"]["training"]
+    samples = int(inputs["activations"].read_result()["samples"])
+    kept = samples - max(1, round(samples * training["held_out"]))
+    if training["batch_size"] <= kept:
+        return []
+    return [
+        f"batch_size {training['batch_size']:,} is more than the {kept:,} activations of the training: "
+        "every step takes all of them"
     ]
 
 

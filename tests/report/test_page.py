@@ -125,6 +125,35 @@ def test_methods_are_written_from_the_settings(summary: Record) -> None:
     assert "Methods" not in outline(page_of(summary)).text
 
 
+def test_methods_tell_of_clipping_and_dead_latents(summary: Record) -> None:
+    summary["provenance"]["settings"]["training"]["clip_norm"] = 1.0
+    topk, relu = summary["cohorts"]
+    dead = {
+        "method": "auxk",
+        "after_tokens": 25_000,
+        "coefficient": 0.25,
+        "every": None,
+        "until": 0.5,
+    }
+    topk["settings"] = {"dead": dead}
+    relu["settings"] = {"dead": {**dead, "method": "resample", "every": 200}}
+    text = outline(page_of(summary)).text
+    assert "gradients of a seed clipped to norm 1;" in text
+    assert (
+        "Latents that stay silent: AuxK with weight 0.25 after 25,000 inputs (topk 1024 k32)"
+        in text
+    )
+    assert (
+        "resampled every 200 steps until 50\u00a0% of the training after 25,000 inputs (relu"
+        in text
+    )
+    relu["settings"] = topk["settings"]
+    summary["provenance"]["settings"]["training"]["clip_norm"] = None
+    text = outline(page_of(summary)).text
+    assert "gradients as they are;" in text
+    assert "silent: AuxK with weight 0.25 after 25,000 inputs. Quality" in text
+
+
 def test_what_a_user_wrote_is_escaped(summary: Record, material: Record) -> None:
     evil = "<script>alert(1)</script>"
     summary["description"] = summary["study"] = evil

@@ -13,11 +13,18 @@ CONFIG = {"architecture": "jumprelu", "d_sae": 64, "target_l0": 8.0}
 
 
 class FakeRun:
-    """A job of activations whose first principal direction explains a tenth."""
+    """A job of a thousand activations whose first principal direction explains a tenth, and of SAEs on them."""
+
+    def __init__(self, batch_size: int) -> None:
+        self.batch_size = batch_size
 
     def read_result(self) -> dict[str, Any]:
         """Return what flags ask of it."""
-        return {"rank_one_variance": 0.1}
+        return {"rank_one_variance": 0.1, "samples": 1000}
+
+    def read_job(self) -> dict[str, Any]:
+        """Return how the SAEs were trained."""
+        return {"config": {"training": {"batch_size": self.batch_size, "held_out": 0.1}}}
 
 
 def cell(
@@ -28,7 +35,9 @@ def cell(
     return {"observed": observed, "reason": reason, "verdict": verdict, "n_per_seed": list(counts)}
 
 
-def flags(live: dict[str, Any], every: dict[str, Any], ev: float = 0.9) -> list[str]:
+def flags(
+    live: dict[str, Any], every: dict[str, Any], ev: float = 0.9, batch_size: int = 900
+) -> list[str]:
     """Return the red flags of a cohort of the seeds 42, 123 and 456."""
     mean = {"mean": 0.1, "per_seed": [0.1] * 3}
     quality = {
@@ -39,7 +48,8 @@ def flags(live: dict[str, Any], every: dict[str, Any], ev: float = 0.9) -> list[
     }
     cohort = {"quality": quality, "diverged": {}, "seeds": [42, 123, 456]}
     stability = {"metrics": {"mean_max_cos": {"live": live, "all": every}}, "step_zero": None}
-    return red_flags({"activations": cast(RunDirectory, FakeRun())}, cohort, stability)
+    run = cast(RunDirectory, FakeRun(batch_size))
+    return red_flags({"activations": run, "cohort": run}, cohort, stability)
 
 
 def test_a_cohort_without_problems_has_no_flags() -> None:
@@ -66,6 +76,11 @@ def test_without_live_features_the_verdict_is_of_all_and_names_the_users_seeds()
 )
 def test_an_exploded_number_has_few_digits(ev: float, said: str) -> None:
     assert said in flags(cell(0.5), cell(0.5), ev)[0]
+
+
+def test_a_batch_larger_than_the_training_is_told() -> None:
+    (said,) = flags(cell(0.5), cell(0.5), batch_size=901)
+    assert said.startswith("batch_size 901 is more than the 900 activations")
 
 
 def traced(l0: list[float]) -> dict[str, Any]:
