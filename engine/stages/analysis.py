@@ -60,7 +60,7 @@ def run(context: Context) -> Result:
     )
     cohort["quality"]["loss_recovered"] = recovered
     plain = stability.to_json()
-    warnings = red_flags(results, cohort, plain)
+    warnings = red_flags(results, settings["training"], cohort, plain)
     if reason:
         warnings.append(reason)
     subset = _headline_subset(plain)

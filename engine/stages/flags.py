@@ -58,7 +58,9 @@ def starts_at_chance(settings: dict[str, Any]) -> bool:
     return settings["training"]["init"] == "random" and not dependence(settings)
 
 
-def red_flags(results: Results, cohort: dict[str, Any], stability: dict[str, Any]) -> list[str]:
+def red_flags(
+    results: Results, training: dict[str, Any], cohort: dict[str, Any], stability: dict[str, Any]
+) -> list[str]:
     """Return one sentence per flag; the thresholds are conventions (science.md §7 and the seeds')."""
     floor = float(results["activations"]["rank_one_variance"])
     flags = [
@@ -66,7 +68,7 @@ def red_flags(results: Results, cohort: dict[str, Any], stability: dict[str, Any
         *_surrogate(results, cohort),
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
-        *_batches(inputs),
+        *_batches(int(results["activations"]["samples"]), training),
     ]
     return [*flags, *_open(cohort, stability["metrics"].get(HEADLINE_METRIC, {}))]
 
@@ -152,10 +154,8 @@ def _surrogate(results: Results, cohort: dict[str, Any]) -> list[str]:
     ]
 
 
-def _batches(inputs: dict[str, RunDirectory]) -> list[str]:
+def _batches(samples: int, training: dict[str, Any]) -> list[str]:
     """A batch cannot hold more than there is: what a study asked for is not what was done."""
-    training = inputs["cohort"].read_job()["config"]["training"]
-    samples = int(inputs["activations"].read_result()["samples"])
     kept = samples - max(1, round(samples * training["held_out"]))
     if training["batch_size"] <= kept:
         return []

@@ -125,6 +125,7 @@ def test_a_failed_gate_stops_the_study_even_from_the_cache(execute: Run) -> None
 def test_with_warn_a_failed_gate_lets_the_study_go_on(
     study_data: dict[str, Any], tmp_path: Path
 ) -> None:
+    study_data["training"]["warmup_steps"] = 1
     study_data["subject"] = {"kind": "modular", "modulus": 7, "gates": "warn"}
     study_data["hooks"] = ["blocks.0.hook_resid_post"]
     plan = make_plan(check_study(study_data, "x"), place(read_profile("cpu"), MACHINE))
@@ -185,6 +186,7 @@ def test_only_cohorts_are_tried_again(execute: Run, kind: str) -> None:
 @pytest.fixture
 def sweep(study_data: dict[str, Any]) -> Plan:
     """Two subjects by two widths, without surrogates."""
+    study_data["training"]["warmup_steps"] = 1
     study_data["subject"] = {"kind": "modular", "modulus": 7}
     study_data["hooks"] = ["blocks.0.hook_resid_post"]
     study_data["analysis"] = {"surrogate": False}

@@ -13,16 +13,17 @@ import pytest
 import torch
 from torch import Tensor
 
+from engine.client.studies import run_directory
 from engine.disk.rundir import RunDirectory
-from engine.jobs.foreground import Outcome, run_directory
+from engine.jobs.events import Outcome
 from engine.saes.cohort import Cohort
 from engine.saes.formats import START, load_cohort, load_sae
 from engine.saes.quality import Quality
 from engine.stages import cohort as stage
 from engine.stages.cohort import figures_of
 from engine.stages.flags import red_flags
-from engine.study import plan as planning
 from engine.study.plan import Plan
+from engine.study.sizes import CohortSize
 from engine.subjects.surrogate import surrogate
 
 Execute = Callable[[dict[str, Any]], tuple[Plan, Outcome]]
@@ -164,7 +165,7 @@ def test_a_part_of_a_cohort_may_lose_its_seeds(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(planning.sizes, "cohort_width", lambda *_: 2)
+    monkeypatch.setattr(CohortSize, "width", lambda *_: 2)
     sicken(main)
     plan, outcome = execute(five)
     assert not outcome.failed
@@ -219,11 +220,11 @@ def test_a_twin_that_learnt_nothing_is_flagged_whatever_part_it_is_in() -> None:
     stability: dict[str, Any] = {"metrics": {}, "step_zero": None}
     for worst, flagged in ((-0.25, True), (0.25, False), (None, True)):
         results = {
-            "activations": {"rank_one_variance": 0.1},
+            "activations": {"rank_one_variance": 0.1, "samples": 100},
             "surrogate": part([1], [0.8]),
             "surrogate.1": part([3, 4], [worst, -9.0]),  # seed 4 is not compared
         }
-        flags = red_flags(results, cohort, stability)
+        flags = red_flags(results, {"batch_size": 9, "held_out": 0.1}, cohort, stability)
         assert any("N3 is no fair null" in flag for flag in flags) == flagged
         assert not any("-9" in flag for flag in flags)
 

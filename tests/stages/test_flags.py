@@ -2,29 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
-from engine.disk.rundir import RunDirectory
 from engine.stages.flags import flags_of_training, red_flags, warnings_of_training
 
 CONFIG = {"architecture": "jumprelu", "d_sae": 64, "target_l0": 8.0}
-
-
-class FakeRun:
-    """A job of a thousand activations whose first principal direction explains a tenth, and of SAEs on them."""
-
-    def __init__(self, batch_size: int) -> None:
-        self.batch_size = batch_size
-
-    def read_result(self) -> dict[str, Any]:
-        """Return what flags ask of it."""
-        return {"rank_one_variance": 0.1, "samples": 1000}
-
-    def read_job(self) -> dict[str, Any]:
-        """Return how the SAEs were trained."""
-        return {"config": {"training": {"batch_size": self.batch_size, "held_out": 0.1}}}
 
 
 def cell(
@@ -46,10 +30,13 @@ def flags(
         "loss_recovered": None,
         "cosine_with_start": mean,
     }
-    cohort = {"quality": quality, "diverged": {}, "seeds": [42, 123, 456]}
+    none: dict[str, Any] = {"diverged": {}, "surrogate_diverged": {}}
+    cohort = {"quality": quality, "seeds": [42, 123, 456], **none}
     stability = {"metrics": {"mean_max_cos": {"live": live, "all": every}}, "step_zero": None}
-    run = cast(RunDirectory, FakeRun(batch_size))
-    return red_flags({"activations": run, "cohort": run}, cohort, stability)
+    # A thousand activations whose first principal direction explains a tenth.
+    results = {"activations": {"rank_one_variance": 0.1, "samples": 1000}}
+    training = {"batch_size": batch_size, "held_out": 0.1}
+    return red_flags(results, training, cohort, stability)
 
 
 def test_a_cohort_without_problems_has_no_flags() -> None:
