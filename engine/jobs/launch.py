@@ -56,7 +56,7 @@ class LocalHandle:
     """A worker process in a session of its own."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
-        self._process = process
+        self._process, self.pid = process, process.pid
 
     def poll(self) -> int | None:
         """Return the exit code (negative: the signal that ended it), None while it runs."""

@@ -124,7 +124,7 @@ def _stability(
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
-        independent=not dependence(settings),
+        dependence=dependence(settings),
     )
 
 

@@ -11,8 +11,8 @@ _TICK_SECONDS = 0.01
 
 
 def run(context: Context) -> Result:
-    """Do nothing, in the ways that its settings ask for: read the inputs if `reads`, take `allocate` bytes of
-    memory, wait for `seconds`, fail as `fail` says, write an artifact of `bytes` zeros.
+    """Do nothing, in the ways that its settings ask for: read the inputs if `reads`, wait for `seconds`,
+    take `allocate` bytes of memory, fail as `fail` says, write an artifact of `bytes` zeros.
 
     Raises:
         CorruptArtifact: an input is damaged.
@@ -24,12 +24,12 @@ def run(context: Context) -> Result:
     if config.get("reads"):
         for run in context.inputs.values():
             run.read_result()
-    taken = bytearray(int(config.get("allocate", 0)))
     end = time.monotonic() + float(config.get("seconds", 0.0))
     while time.monotonic() < end:
         if context.stop():
             raise Interrupted("stopped; a rehearsal has nothing to save")
         time.sleep(_TICK_SECONDS)
+    taken = bytearray(int(config.get("allocate", 0)))
     if config.get("fail"):
         raise RuntimeError(config["fail"])
     size = int(config.get("bytes", 0))

@@ -251,14 +251,23 @@ def test_a_limit_on_files_is_told_as_one_and_given_up_after_four_tries(bench: Be
     assert (found.failure, found.attempt) == ("disk", 4)
 
 
+class Narrow(LocalLauncher):
+    """Gives each worker two gigabytes of addresses."""
+
+    def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
+        handle = super().start(run, attempt)
+        resource.prlimit(handle.pid, resource.RLIMIT_AS, (2 << 30, 2 << 30))
+        return handle
+
+
 def test_out_of_memory_is_tried_once_more_alone_with_the_same_numerics(bench: Bench) -> None:
-    job = asked("one", config={"allocate": 8 << 30})
+    bench.restart(Narrow(leash=False))
+    job = asked("one", config={"seconds": 0.3, "allocate": 8 << 30})
     other = asked("other", config=LONG)
     bench.submit(study_of(job, other))
-    with limited(resource.RLIMIT_AS, 2 << 30):
-        bench.until(lambda: any(one.alone for one in bench.jobs()))
-        before = bench.run(job).read_job()
-        assert bench.until_ended() == {"one": "failed", "other": "done"}
+    bench.until(lambda: any(one.alone for one in bench.jobs()))
+    before = bench.run(job).read_job()
+    assert bench.until_ended() == {"one": "failed", "other": "done"}
     found = bench.find(job)
     assert (found.failure, found.attempt) == ("memory", 2)
     assert bench.run(job).read_job() == before, "never with other threads or another batch"
