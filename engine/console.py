@@ -10,7 +10,14 @@ from typing import Protocol, Self
 
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    Progress,
+    TaskID,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from engine.client.queue import newest_row
 from engine.disk.curves import Row
@@ -128,6 +135,7 @@ class Live:
             ),
             TextColumn("{task.fields[figure]}"),
             TimeElapsedColumn(),
+            TimeRemainingColumn(compact=True),
             console=console,
             auto_refresh=False,
             transient=True,

@@ -32,6 +32,17 @@ from engine.disk.root import RunsRoot
 from engine.jobs.lock import holder
 from engine.jobs.messages import AskedJob, JobFile, Submission
 
+READING = (
+    "jobs",
+    "status",
+    "health",
+    "gc",
+    "priority rehearsal/1 1",
+    "pause rehearsal/2",
+    "resume rehearsal/2",
+    "logs rehearsal/0",
+)
+"""Commands that must answer at once, whatever the length of the queue."""
 KINDS = ("worker", "supervisor", "client")
 PATIENCE_SECONDS = 1800.0
 
@@ -200,7 +211,7 @@ def rehearsals(count: int, **config: Any) -> Submission:
         AskedJob(
             file=JobFile(
                 kind="rehearsal",
-                name=f"rehearsal {number}",
+                name=f"{number}",
                 key=hashlib.sha256(f"{number} {sorted(config.items())}".encode()).hexdigest(),
                 config=config,
                 policy={},
@@ -217,7 +228,7 @@ def rehearsals(count: int, **config: Any) -> Submission:
 
 
 def pace(count: int, folder: Path) -> dict[str, Any]:
-    """Queue jobs that do nothing and measure: seconds to submit, to list them, and jobs a second."""
+    """Queue jobs that do nothing; measure seconds to submit them, seconds until commands answer, jobs a second."""
     root = RunsRoot(folder / "paced")
     root.prepare()
     finish(engine(root.path, "up"))
@@ -226,11 +237,7 @@ def pace(count: int, folder: Path) -> dict[str, Any]:
     while not _known(root):
         time.sleep(0.02)
     submitted = time.monotonic() - started
-    listed = []
-    for _ in range(5):
-        begun = time.monotonic()
-        finish(engine(root.path, "jobs", "--json"))
-        listed.append(time.monotonic() - begun)
+    answers = {command: _answer_time(root, command) for command in READING}
     while client.status(root)["counts"].get("done", 0) < count:
         time.sleep(0.5)
     passed = time.monotonic() - started
@@ -238,9 +245,20 @@ def pace(count: int, folder: Path) -> dict[str, Any]:
     return {
         "jobs": count,
         "submit_seconds": round(submitted, 2),
-        "list_seconds": round(sorted(listed)[2], 3),
+        "answer_seconds": answers,
         "jobs_per_second": round(count / passed, 1),
     }
+
+
+def _answer_time(root: RunsRoot, command: str) -> float:
+    """Return the median seconds of five calls."""
+    passed = []
+    for _ in range(5):
+        begun = time.monotonic()
+        with contextlib.suppress(SystemExit):  # `health` may not be
+            finish(engine(root.path, *command.split(), "--json"))
+        passed.append(time.monotonic() - begun)
+    return round(sorted(passed)[2], 3)
 
 
 def _known(root: RunsRoot) -> bool:
