@@ -228,7 +228,7 @@ def rehearsals(count: int, **config: Any) -> Submission:
 
 
 def pace(count: int, folder: Path) -> dict[str, Any]:
-    """Queue jobs that do nothing; measure seconds to submit them, seconds until commands answer, jobs a second."""
+    """Queue jobs that do nothing; measure how long submitting and answers take, and the jobs a second."""
     root = RunsRoot(folder / "paced")
     root.prepare()
     finish(engine(root.path, "up"))
