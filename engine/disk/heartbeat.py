@@ -60,6 +60,15 @@ def start_of(pid: int) -> str | None:
         return None
 
 
+def effort_of(pid: int) -> float:
+    """Return the seconds of computing that a process has had; 0 if there is none."""
+    try:
+        times = psutil.Process(pid).cpu_times()
+    except psutil.Error:
+        return 0.0
+    return float(times.user + times.system)
+
+
 def lives(sign: Sign) -> bool:
     """Return whether the process that gave a sign still exists."""
     return sign.boot == boot_id() and start_of(sign.pid) == sign.started

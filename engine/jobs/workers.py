@@ -7,7 +7,7 @@ import math
 import time
 from dataclasses import dataclass, field
 
-from engine.disk.heartbeat import lives, read_sign
+from engine.disk.heartbeat import effort_of, lives, read_sign
 from engine.disk.rundir import RunDirectory
 from engine.jobs.entry import Entry
 from engine.jobs.failures import oom_kills
@@ -85,12 +85,16 @@ class Placed:
             self.handle.terminate()
 
     def watch(self) -> None:
-        """End it if it has been silent for longer than its lease: stopped, or stuck where no signal reaches."""
+        """End it if it has neither given a sign nor computed for longer than its lease: stopped, or stuck.
+
+        A library may hold Python's lock for minutes, so that no sign comes from a worker that is well.
+        """
         now = time.monotonic()
         if now - self._looked < LOOK_SECONDS:
             return
         sign, elapsed, self._looked = read_sign(self.run.sign_file), now - self._looked, now
-        if self.lease.look(sign, elapsed) and not self.silent:
+        effort = effort_of(sign.pid) if sign is not None and lives(sign) else 0.0
+        if self.lease.look((sign, effort), elapsed) and not self.silent:
             self.silent = True
             self.handle.kill()
 

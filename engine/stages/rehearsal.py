@@ -11,8 +11,10 @@ _TICK_SECONDS = 0.01
 
 
 def run(context: Context) -> Result:
-    """Do nothing, in the ways that its settings ask for: read the inputs if `reads`, wait for `seconds`,
-    take `allocate` bytes of memory, fail as `fail` says, write an artifact of `bytes` zeros.
+    """Do nothing, in the ways that its settings ask for.
+
+    Read the inputs if `reads`, wait for `seconds`, hold Python's lock while as many numbers are added up as
+    `hold` says, take `allocate` bytes of memory, fail as `fail` says, write an artifact of `bytes` zeros.
 
     Raises:
         CorruptArtifact: an input is damaged.
@@ -29,6 +31,7 @@ def run(context: Context) -> Result:
         if context.stop():
             raise Interrupted("stopped; a rehearsal has nothing to save")
         time.sleep(_TICK_SECONDS)
+    sum(range(int(config.get("hold", 0))))
     taken = bytearray(int(config.get("allocate", 0)))
     if config.get("fail"):
         raise RuntimeError(config["fail"])

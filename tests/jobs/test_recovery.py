@@ -84,6 +84,22 @@ def test_a_silent_worker_is_ended_after_its_lease_and_replaced(tmp_path: Path) -
     assert (bench.find(job).attempt, bench.results()) == (2, 1)
 
 
+def test_a_worker_that_computes_without_a_sign_is_left_alone(tmp_path: Path) -> None:
+    """As the assignment of two large dictionaries does: no other thread runs meanwhile."""
+    bench = Bench(tmp_path / "runs", replace(QUICK, lease_seconds=1.5))
+    job = asked("one", config={"hold": 500_000_000})
+    bench.submit(study_of(job))
+    sign = bench.sign(job)
+    quiet = 0
+    while not bench.run(job).done() and lives(sign):
+        bench.supervisor.careful_tick()
+        quiet += read_sign(bench.run(job).sign_file) == sign
+        time.sleep(0.1)
+    assert quiet > 20, "it was silent for longer than its lease"
+    assert bench.until_ended() == {"one": "done"}
+    assert bench.find(job).attempt == 1
+
+
 def test_the_lease_counts_silence_not_our_own_sleep() -> None:
     lease = Lease(5.0)
     assert not lease.look("beat 1", 3600.0)

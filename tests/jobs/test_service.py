@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from engine.client.queue import jobs as jobs_of
 from engine.client.queue import read_outcome
 from engine.client.studies import is_cached, run_directory
 from engine.disk.root import RunsRoot
@@ -134,12 +135,16 @@ def test_with_warn_a_failed_gate_lets_the_study_go_on(
     assert not outcome.failed
 
 
-def test_a_stop_asks_workers_to_save_and_the_next_call_goes_on(execute: Run) -> None:
+def test_a_stop_asks_workers_to_save_and_the_next_call_goes_on(
+    execute: Run, tmp_path: Path
+) -> None:
     launcher = FakeLauncher()
     calls = iter(range(1000))
     with pytest.raises(Interrupted):
         execute(launcher, stop=lambda: next(calls) > 5)
     assert launcher.handles[-1].code == 130
+    jobs = jobs_of(RunsRoot(tmp_path))
+    assert {job["state"] for job in jobs} <= {"done", "paused"}, "no supervisor takes it up unasked"
     outcome, events = execute(FakeLauncher())
     assert not outcome.failed
     assert "subject" in happened(events, "cached")
