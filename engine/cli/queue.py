@@ -214,7 +214,7 @@ def _order(command: str, target: str, runs: Path, as_json: bool, value: int = 0)
         names = [job["directory"] for job in found]
         print_json({"order": command, "target": target, "jobs": names, "supervisor": up})
         return 0
-    what = visible_line(found[0]["name"]) if len(found) == 1 else f"{len(found)} jobs"
+    what = visible_line(found[0]["name"]) if len(found) == 1 else f"{len(found) or 'no'} jobs"
     when = "" if up else "; it is done once a supervisor is up (`husai-engine up`)"
     out.print(f"{command} {what}{when}", markup=False, soft_wrap=True)
     return 0

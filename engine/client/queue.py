@@ -29,6 +29,15 @@ ENDS: dict[str, What] = {
     "cancelled": "failed",
     "skipped": "skipped",
 }
+OPEN = ("queued", "running", "paused")
+MEANT = {
+    "cancel": OPEN,
+    "pause": ("queued", "running"),
+    "resume": ("paused",),
+    "retry": ("failed", "cancelled", "skipped"),
+    "priority": OPEN,
+}
+"""Order → states of the jobs that it changes."""
 EXIT_CODES = {"input": InputError.exit_code, "environment": EnvironmentUnfit.exit_code}
 """Sort of a failure → exit code of a command that met it; 1 for the others."""
 FOLLOW_SECONDS = 0.3
@@ -90,8 +99,9 @@ def newest_row(root: RunsRoot, job: Named) -> Row | None:
 
 
 def order(root: RunsRoot, command: str, target: str, value: int = 0) -> list[Job]:
-    """Leave an order for the supervisor and return the jobs that it names; for a submission that still waits in
-    the inbox, none are known yet.
+    """Leave an order for the supervisor and return the jobs that it changes, as far as the queue can tell now.
+
+    Of a submission that still waits in the inbox no jobs are known yet.
 
     Raises:
         InputError: the target names nothing.
@@ -104,7 +114,7 @@ def order(root: RunsRoot, command: str, target: str, value: int = 0) -> list[Job
         found = []
     enter_role("client")
     Inbox(root.inbox).drop({"command": command, "target": target, "value": value})
-    return found
+    return [job for job in found if job["state"] in MEANT[command]]
 
 
 def waiting_studies(root: RunsRoot) -> list[str]:
