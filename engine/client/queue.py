@@ -74,11 +74,12 @@ def jobs(root: RunsRoot, study: str | None = None) -> list[Job]:
     if study is not None and not found:
         raise InputError(study, "no such study in the queue", "`husai-engine status` lists them")
     for job in found:
-        job["step"] = _step(root, job)
+        job["step"] = step_of(root, job)
     return found
 
 
-def _step(root: RunsRoot, job: Job) -> int | None:
+def step_of(root: RunsRoot, job: Job) -> int | None:
+    """Return the step that a job has come to; None: it has none, or does not run."""
     if job["state"] != "running" or not job["steps"]:
         return int(job["steps"]) if job["state"] == "done" else None
     row = read_last_row(root.run(job["directory"]).curves_file)
@@ -137,7 +138,7 @@ def status(root: RunsRoot) -> dict[str, Any]:
         found = [] if connection is None else list_jobs(connection)
     running = [job for job in found if job["state"] == "running"]
     for job in running:
-        job["step"] = _step(root, job)
+        job["step"] = step_of(root, job)
     counts: dict[str, int] = {}
     for job in found:
         counts[job["state"]] = counts.get(job["state"], 0) + 1

@@ -1,0 +1,99 @@
+"""`husai`: opens the app; every view of it has an address."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.errors import HusaiError
+from husai_tui.keys import VIEWS, Where
+from husai_tui.session import open_session
+from husai_tui.terminal import reset, unfit
+
+app = typer.Typer(
+    name="husai",
+    help="The workstation: pick a study, queue it, watch it, see what can be trusted.",
+    add_completion=False,
+    no_args_is_help=False,
+    pretty_exceptions_enable=False,
+)
+Runs = Annotated[
+    Path, typer.Option("--runs", envvar="HUSAI_RUNS", help="Where everything is written.")
+]
+Profile = Annotated[
+    str, typer.Option("--profile", help="Hardware profile of a supervisor to be started.")
+]
+Readonly = Annotated[bool, typer.Option("--readonly", help="Look, and change nothing.")]
+Detached = Annotated[bool, typer.Option("--no-engine", help="Start no supervisor.")]
+
+
+def show(
+    view: Where | None, target: str, runs: Path, profile: str, readonly: bool, detached: bool
+) -> None:
+    """Open the app; leaves with 3 where there is no terminal for it."""
+    if reason := unfit():
+        print(f"husai: {reason}", file=sys.stderr)
+        raise typer.Exit(3)
+    from husai_tui.app import HusaiApp  # here: `--help` and errors need no Textual
+    from husai_tui.driver import SafeDriver
+
+    session = open_session(runs, profile, readonly)
+    shown = HusaiApp(session, view=view, target=target, start=not detached, driver_class=SafeDriver)
+    shown.run(mouse=session.settings.mouse)
+    raise typer.Exit(shown.return_code or 0)
+
+
+@app.callback(invoke_without_command=True)
+def start(
+    context: typer.Context,
+    runs: Runs = Path("runs"),
+    profile: Profile = "",
+    readonly: Readonly = False,
+    detached: Detached = False,
+) -> None:
+    """Open the app where it was left."""
+    if context.invoked_subcommand is None:
+        show(None, "", runs, profile, readonly, detached)
+
+
+def _command(view: Where) -> None:
+    @app.command(view)
+    def command(
+        target: Annotated[str, typer.Argument(help="What to show there, as `y` copies it.")] = "",
+        runs: Runs = Path("runs"),
+        profile: Profile = "",
+        readonly: Readonly = False,
+        detached: Detached = False,
+    ) -> None:
+        show(view, target, runs, profile, readonly, detached)
+
+    command.__doc__ = f"Open the app at {view}."
+
+
+for _view in VIEWS:
+    _command(_view)
+
+
+@app.command("reset-terminal")
+def reset_terminal() -> None:
+    """Bring back a terminal that a lost connection left without echo, cursor or mouse."""
+    reset()
+    if sys.stdin.isatty():
+        os.system("stty sane")
+
+
+def main() -> None:
+    """Run `husai`."""
+    try:
+        app()
+    except HusaiError as error:
+        print(f"husai: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,260 @@
+"""The app: seven screens behind one frame, one clock, and the engine in another process."""
+
+from __future__ import annotations
+
+import time
+import traceback
+from ast import literal_eval
+from collections.abc import Callable
+from functools import partial
+from typing import Any, ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding
+from textual.command import Provider
+from textual.containers import Container
+from textual.driver import Driver
+from textual.widgets import ContentSwitcher
+
+from engine.client.daemon import start_supervisor
+from engine.errors import HusaiError
+from husai_tui.bindings import bindings
+from husai_tui.commands import Commands
+from husai_tui.keys import VIEWS, Key, Where
+from husai_tui.link import Link
+from husai_tui.screens.actions import Actions
+from husai_tui.screens.runs import Runs
+from husai_tui.screens.view import View
+from husai_tui.session import Session
+from husai_tui.settings import write_memory
+from husai_tui.state.frame import footer, header
+from husai_tui.themes import DARK, LIGHT
+from husai_tui.widgets.bars import Bar
+
+SCREENS: dict[Where, type[View]] = {"runs": Runs}
+"""Name → the screen; each is made when it is first shown."""
+SMALLEST = (60, 15)
+"""Columns and lines below which nothing useful can be shown."""
+
+
+class HusaiApp(Actions):
+    """`husai`: looks at a runs root, and gives orders to the engine there."""
+
+    TITLE = "husai"
+    CSS_PATH = "husai.tcss"
+    COMMANDS: ClassVar[set[type[Provider]]] = {Commands}  # type: ignore[assignment]
+    COMMAND_PALETTE_BINDING = "ctrl+p"
+    BINDINGS: ClassVar[list[Binding]] = bindings("everywhere")  # type: ignore[assignment]
+    HORIZONTAL_BREAKPOINTS = [(0, "-narrow"), (100, "-wide")]  # noqa: RUF012
+
+    def __init__(
+        self,
+        session: Session,
+        *,
+        view: Where | None = None,
+        target: str = "",
+        start: bool = True,
+        driver_class: type[Driver] | None = None,
+    ) -> None:
+        """Make the app.
+
+        Args:
+            session: runs root, settings, memory.
+            view: screen to begin with; None: the one of the last time.
+            target: what to show there, as in its address.
+            start: whether to start a supervisor if none answers; never under `readonly`.
+            driver_class: how to talk to the terminal; None: Textual's own.
+        """
+        super().__init__(driver_class=driver_class)
+        self.session = session
+        self.link = Link()
+        self.current: Where = view or _known(session.memory.view)
+        self._target = target
+        self._start = start and not session.readonly
+        self._before: Where = "runs"
+        self._looking = False
+        self._ticks = 0
+        self._last_seen = time.time()
+
+    def compose(self) -> ComposeResult:
+        """Return the frame."""
+        yield Bar(id="head")
+        with ContentSwitcher(id="views"):
+            yield Container(id="nothing")
+        yield Bar(id="foot")
+        yield Container(id="small")
+
+    def on_mount(self) -> None:
+        """Show the first screen, then start to look."""
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
+        self.theme = self.session.settings.theme or self.first_theme()
+        self.set_keymap(self.session.settings.keymap)
+        for problem in self.session.settings.problems:
+            self.notify(problem, title="settings", severity="warning", timeout=15, markup=False)
+        self.go(self.current, self._target)
+        self.set_interval(self.session.settings.refresh, self._tick)
+        if self._start:
+            self.start_engine(quietly=True)
+
+    def get_theme_variable_defaults(self) -> dict[str, str]:
+        """Return the colours that Textual's own themes do not name."""
+        return {"faint": "ansi_bright_black", "rule": "ansi_bright_black"}
+
+    # Screens
+
+    def view(self, name: Where | None = None) -> View | None:
+        """Return a screen, None if it was not shown yet; without a name the one in front."""
+        found = self.screen_stack[0].query(SCREENS[name or self.current])
+        return found.first(View) if found else None
+
+    def go(self, name: Where, target: str = "") -> None:
+        """Show a screen, and there what an address names."""
+        if name != self.current:
+            self._before, self.current = self.current, name
+        view = self.view(name)
+        if view is None:
+            view = SCREENS[name]()
+            view.id = name
+            self.screen_stack[0].query_one("#views").mount(view)
+            self.call_after_refresh(self._first, view, target)
+        else:
+            self._front(view, target)
+
+    def go_before(self) -> None:
+        """Show the screen before this one."""
+        self.go(self._before)
+
+    def _first(self, view: View, target: str) -> None:
+        view.recall(self.session.memory.views.get(view.NAME, {}))
+        self._front(view, target)
+
+    def _front(self, view: View, target: str) -> None:
+        if self.current != view.NAME:
+            return
+        self.screen_stack[0].query_one("#views", ContentSwitcher).current = view.NAME
+        if target:
+            view.open(target)
+        view.focus_main()
+        self._frame()
+        self.look()
+
+    def places(self) -> tuple[Where, ...]:
+        """Return where the keys that work now belong."""
+        view = self.view()
+        return (*((view.NAME, *view.PARTS) if view else ()), "everywhere")
+
+    # The clock
+
+    def _tick(self) -> None:
+        self._ticks += 1
+        if self._ticks % self.link.pace() == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Look at the engine, and show what is new; one look at a time."""
+        view = self.view()
+        if self._looking or view is None or not view.is_mounted:
+            return
+        self._looking = True
+        self.run_worker(partial(self._load, view), thread=True, exit_on_error=False, group="look")
+
+    def _load(self, view: View) -> None:
+        """Look (in a thread); whatever goes wrong is told, and the next look tries again."""
+        problem, loaded = "", None
+        try:
+            self.session.watcher.look()
+            loaded = view.load()
+        except (HusaiError, OSError) as error:
+            problem = str(error)
+        except Exception:  # a fault of ours must not end what somebody lives in
+            problem = self.keep_fault(traceback.format_exc())
+        self.call_from_thread(self._show, view, loaded, problem)
+
+    def _show(self, view: View, loaded: Any, problem: str) -> None:
+        self._looking = False
+        self._last_seen = time.time()
+        if self.current != view.NAME:
+            self.look()
+            return
+        try:
+            if problem:
+                view.fail(problem)
+            else:
+                view.show(loaded)
+        except Exception:  # as above
+            view.fail(self.keep_fault(traceback.format_exc()))
+        self._frame()
+
+    def _frame(self) -> None:
+        """Bring the first and the last line up to date."""
+        view = self.view()
+        if view is None or not self.screen_stack[0].query("#head"):
+            return
+        screen, session = self.screen_stack[0], self.session
+        screen.query_one("#head", Bar).tell(
+            *header(session.host, session.profile, view.title, session.snapshot, session.readonly)
+        )
+        screen.query_one("#foot", Bar).tell(
+            *footer(
+                self.places(),
+                session.settings.keymap,
+                session.readonly,
+                self.link.rate,
+                self.link.lag,
+            )
+        )
+
+    # Orders
+
+    def give(self, order: Callable[[], Any]) -> None:
+        """Give an order to the engine (in a thread); what is wrong with it is told."""
+        if self.session.readonly:
+            self.notify("read-only: nothing was changed", severity="warning")
+            return
+
+        def work() -> None:
+            try:
+                order()
+            except (HusaiError, OSError) as error:
+                self.call_from_thread(self.notify, str(error), severity="error", markup=False)
+
+        self.run_worker(work, thread=True, exit_on_error=False, group="orders")
+
+    def start_engine(self, *, quietly: bool = False) -> None:
+        """Start a supervisor if none answers (in a thread)."""
+
+        def start() -> None:
+            found = start_supervisor(self.session.root, self.session.profile)
+            if not quietly and found.get("already"):
+                self.call_from_thread(self.notify, "the engine is up already")
+
+        self.give(start)
+
+    def perform(self, key: Key) -> None:
+        """Do what a key does, for the palette: its action, on the part of the screen it belongs to."""
+        name, _, arguments = key.action.partition("(")
+        values = [literal_eval(one) for one in arguments.rstrip(")").split(",") if one]
+        view = self.view()
+        parts = [self.screen_stack[0].focused, *(view.query("*") if view else ()), view, self]
+        for part in parts:
+            method = getattr(part, f"action_{name}", None)
+            if method is not None:
+                method(*values)
+                return
+
+    def lost_terminal(self) -> None:
+        """Leave: nobody sees this any more (told by the reading thread)."""
+        self.call_later(self.exit)
+
+    def remember(self) -> None:
+        """Write down what should come back at the next start."""
+        memory = self.session.memory
+        memory.view, memory.seen = self.current, self._last_seen
+        for view in self.screen_stack[0].query(View):
+            memory.views[view.NAME] = view.remember()
+        write_memory(self.session.folder, self.session.root.path, memory)
+
+
+def _known(name: str) -> Where:
+    return next((view for view in VIEWS if view == name), "runs")

@@ -1,0 +1,190 @@
+"""The one table of keys: it is the dispatch, the footer, the help, the palette and the keymap."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+Where = Literal[
+    "everywhere", "table", "chart", "runs", "run", "compare", "features", "sweep", "logs", "system"
+]
+VIEWS: tuple[Where, ...] = ("runs", "run", "compare", "features", "sweep", "logs", "system")
+"""The screens in the order of their digits."""
+TITLES: Mapping[Where, str] = {
+    "everywhere": "Everywhere",
+    "table": "Tables",
+    "chart": "Charts",
+    "runs": "Runs & queue",
+    "run": "Run",
+    "compare": "Compare",
+    "features": "Features",
+    "sweep": "Sweep",
+    "logs": "Logs",
+    "system": "System",
+}
+
+
+@dataclass(frozen=True)
+class Key:
+    """Something that a person can do, and the keys for it."""
+
+    action: str
+    """Method `action_…` of the screen, widget or app it belongs to."""
+    keys: str
+    """Names as Textual writes them, separated by commas; the first is the one shown."""
+    title: str
+    """What it does, for help and palette: a verb first."""
+    where: Where
+    """Where it works."""
+    short: str = ""
+    """One word for the footer; empty: not shown there."""
+    writes: bool = False
+    """Whether it changes something outside the app: refused under `--readonly`."""
+
+    @property
+    def id(self) -> str:
+        """Name in the user's keymap: `where.action`, with the argument of the action where it has one."""
+        return f"{self.where}.{self.action.replace('(', '_').replace(')', '').replace(chr(39), '')}"
+
+    @property
+    def shown(self) -> str:
+        """The first of its keys as people write it."""
+        return shown(self.keys.split(",")[0])
+
+
+_SYMBOLS = {
+    "question_mark": "?",
+    "colon": ":",
+    "slash": "/",
+    "minus": "-",
+    "plus": "+",
+    "underscore": "_",
+    "equals_sign": "=",
+    "less_than_sign": "<",
+    "greater_than_sign": ">",
+    "left_square_bracket": "[",
+    "right_square_bracket": "]",
+    "comma": ",",
+    "full_stop": ".",
+    "enter": "↵",
+    "space": "␣",
+    "escape": "esc",
+    "left": "←",
+    "right": "→",
+    "up": "↑",
+    "down": "↓",
+    "pageup": "pgup",
+    "pagedown": "pgdn",
+}
+
+
+def shown(key: str) -> str:
+    """Return a key as people write it: `ctrl+p` as `^p`, `question_mark` as `?`."""
+    if key.startswith("ctrl+"):
+        return f"^{key.removeprefix('ctrl+')}"
+    return _SYMBOLS.get(key, key)
+
+
+_EVERYWHERE = (
+    *(
+        Key(f"view('{view}')", str(number), f"show {TITLES[view]}", "everywhere")
+        for number, view in enumerate(VIEWS, 1)
+    ),
+    Key("help", "question_mark,f1", "show the keys that work here", "everywhere", "help"),
+    Key("command_palette", "colon,ctrl+p", "find a command by its name", "everywhere"),
+    Key("filter", "slash", "show only what matches", "everywhere", "filter"),
+    Key(
+        "yank",
+        "y",
+        "copy: the row, the address or the command that reproduces this view",
+        "everywhere",
+    ),
+    Key("export", "E", "export this view: CSV, JSON, SVG or text", "everywhere"),
+    Key("describe", "a", "say in a sentence what is shown", "everywhere"),
+    Key("maximise", "z", "give one panel all the room, and back", "everywhere"),
+    Key("last_view", "minus", "go to the screen before", "everywhere"),
+    Key("redraw", "ctrl+l", "paint everything anew", "everywhere"),
+    Key("theme", "T", "take the next theme", "everywhere"),
+    Key("close_up", "escape", "leave what is open; clear the filter", "everywhere"),
+    Key("leave", "q,ctrl+c,ctrl+q", "close the app; all work goes on", "everywhere", "close"),
+)
+_TABLE = (
+    Key("move(1)", "j,down", "go down", "table"),
+    Key("move(-1)", "k,up", "go up", "table"),
+    Key("page(1)", "ctrl+f,pagedown", "go down a page", "table"),
+    Key("page(-1)", "ctrl+b,pageup", "go up a page", "table"),
+    Key("half(1)", "ctrl+d", "go down half a page", "table"),
+    Key("half(-1)", "ctrl+u", "go up half a page", "table"),
+    Key("first", "g,home", "go to the first row", "table"),
+    Key("last", "G,end", "go to the last row", "table"),
+    Key("shift(-1)", "h,left", "show the columns to the left", "table"),
+    Key("shift(1)", "l,right", "show the columns to the right", "table"),
+    Key("choose", "enter", "open the row", "table", "open"),
+    Key("sort(1)", "s", "sort by the next column", "table"),
+    Key("sort(-1)", "S", "sort by the column before", "table"),
+    Key("reverse", "r", "turn the order round", "table"),
+)
+_RUNS = (
+    Key("mark", "space", "mark the row, and go down", "runs", "mark"),
+    Key("pause", "p", "pause the job, or let it go on", "runs", "pause", writes=True),
+    Key("cancel", "x", "cancel the job", "runs", "cancel", writes=True),
+    Key("retry", "R", "try the job again", "runs", "retry", writes=True),
+    Key("raise", "K", "let the job go earlier", "runs", writes=True),
+    Key("lower", "J", "let the job go later", "runs", writes=True),
+    Key("logs", "L", "read the job's log", "runs"),
+    Key("digest", "d", "say what happened while nobody looked", "runs"),
+    Key("engine", "u", "start the supervisor", "runs", writes=True),
+)
+_CHART: tuple[Key, ...] = ()
+
+_RUN: tuple[Key, ...] = ()
+
+_COMPARE: tuple[Key, ...] = ()
+
+_FEATURES: tuple[Key, ...] = ()
+
+_SWEEP: tuple[Key, ...] = ()
+
+_LOGS: tuple[Key, ...] = ()
+
+_SYSTEM: tuple[Key, ...] = ()
+
+KEYS: tuple[Key, ...] = (
+    *_EVERYWHERE,
+    *_TABLE,
+    *_CHART,
+    *_RUNS,
+    *_RUN,
+    *_COMPARE,
+    *_FEATURES,
+    *_SWEEP,
+    *_LOGS,
+    *_SYSTEM,
+)
+
+
+def keys_of(*where: Where) -> list[Key]:
+    """Return the keys that work in some places, in the order of the table."""
+    return [key for key in KEYS if key.where in where]
+
+
+def clashes(keymap: Mapping[str, str]) -> list[str]:
+    """Return a line for each entry of a keymap that cannot be used: unknown name, or keys that are taken.
+
+    A key may mean one thing everywhere or one thing per place; what works everywhere takes it for all places.
+    """
+    known = {key.id: key for key in KEYS}
+    lines = [f"keymap: {name}: no such key; `?` shows them" for name in keymap if name not in known]
+    taken: dict[tuple[str, str], str] = {}
+    for key in KEYS:
+        for one in keymap.get(key.id, key.keys).split(","):
+            for place in _places(key.where):
+                other = taken.setdefault((place, one.strip()), key.id)
+                if other != key.id and (key.id in keymap or other in keymap):
+                    lines.append(f"keymap: {key.id}: {one} is the key of {other}")
+    return list(dict.fromkeys(lines))
+
+
+def _places(where: Where) -> Iterable[Where]:
+    return ("everywhere", "table", "chart", *VIEWS) if where == "everywhere" else (where,)

@@ -1,0 +1,200 @@
+"""What works everywhere: help, filter, copy, export, themes, leaving."""
+
+from __future__ import annotations
+
+import time
+from abc import abstractmethod
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+
+from engine.disk.atomic import write_bytes
+from husai_tui.clipboard import copy_sequence
+from husai_tui.export import FORMATS
+from husai_tui.host import Host
+from husai_tui.keys import KEYS, TITLES, Where, keys_of
+from husai_tui.screens.dialogs import Ask, Choose, Reading
+from husai_tui.screens.view import View
+from husai_tui.state.frame import pressed
+from husai_tui.terminal import is_dark
+from husai_tui.themes import DARK, LIGHT
+from husai_tui.tones import THEMES
+
+
+class Actions(Host):
+    """Actions of the app that act on the screen in front."""
+
+    @abstractmethod
+    def view(self, name: Where | None = None) -> View | None:
+        """Return a screen, None if it was not shown yet; without a name the one in front."""
+
+    @property
+    def _view(self) -> View:
+        view = self.view()
+        assert view is not None, "keys come after the first screen"
+        return view
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keep keys that write from working under `--readonly`."""
+        writing = any(key.writes and key.action.split("(")[0] == action for key in KEYS)
+        return not (writing and self.session.readonly)
+
+    def action_view(self, name: Where) -> None:
+        """Show a screen."""
+        self.go(name)
+
+    def action_last_view(self) -> None:
+        """Go to the screen before."""
+        self.go_before()
+
+    def action_help(self) -> None:
+        """Show the keys that work here."""
+        view = self._view
+        self.push_screen(
+            Reading(
+                f"Keys: {view.title}",
+                help_text((view.NAME, *view.PARTS, "everywhere"), self.session.settings.keymap),
+            )
+        )
+
+    def action_filter(self) -> None:
+        """Show only what matches, while it is typed; leaving brings the filter before back."""
+        view, before = self._view, self._view.filter_text
+        if wrong := view.set_filter(before):
+            self.notify(wrong, severity="warning")
+            return
+
+        def answered(text: str | None) -> None:
+            view.set_filter(before if text is None else text)
+
+        self.push_screen(Ask(view.FILTER_HINT, before, view.set_filter), answered)
+
+    def action_describe(self) -> None:
+        """Say in a sentence what is shown."""
+        self.push_screen(Reading(self._view.title, Text(self._view.describe())))
+
+    def action_maximise(self) -> None:
+        """Give one panel all the room, or all panels theirs."""
+        self._view.maximise()
+
+    def action_close_up(self) -> None:
+        """Leave what is open, then clear the filter."""
+        view = self._view
+        if not view.back() and view.filter_text:
+            view.set_filter("")
+
+    def action_redraw(self) -> None:
+        """Paint everything anew."""
+        self.refresh(repaint=True, layout=True)
+
+    def action_theme(self) -> None:
+        """Take the next theme."""
+        place = THEMES.index(self.theme) if self.theme in THEMES else -1
+        self.theme = THEMES[(place + 1) % len(THEMES)]
+
+    def first_theme(self) -> str:
+        """Return the theme that fits the terminal."""
+        return DARK.name if is_dark() else LIGHT.name
+
+    def action_leave(self) -> None:
+        """Close the app; all work goes on."""
+        self.exit()
+
+    def action_yank(self) -> None:
+        """Copy the row, the address, or the command."""
+        view = self._view
+        choices = [
+            ("a", "address", f"address   {view.address}"),
+            ("c", "command", f"command   {view.command}"),
+        ]
+        if row := view.row_text():
+            choices.insert(0, ("y", "row", f"row       {row}"))
+        texts = {"row": row, "address": f"husai {view.address}", "command": view.command}
+
+        def answered(choice: str | None) -> None:
+            if choice:
+                self.copy(texts[choice])
+
+        self.push_screen(Choose("Copy", choices), answered)
+
+    def copy(self, text: str) -> None:
+        """Copy a text to the clipboard of the terminal, through tmux, too."""
+        sequence, problem = copy_sequence(text)
+        if problem:
+            self.notify(problem, severity="warning")
+        elif self._driver is not None:
+            self._driver.write(sequence)
+            self.notify(f"copied: {text}", markup=False, timeout=3)
+
+    def action_export(self) -> None:
+        """Export what is shown."""
+        exported = self._view.exported()
+        told = {
+            "csv": "CSV    every row, for a spreadsheet",
+            "json": "JSON   every row, for a program",
+            "svg": "SVG    a picture of the screen",
+            "txt": "text   the screen as it is",
+        }
+        can = [name for name in FORMATS if exported or name in ("svg", "txt")]
+        choices = [(name[0], name, told[name]) for name in can]
+
+        def answered(choice: str | None) -> None:
+            if choice:
+                self._write(choice)
+
+        self.push_screen(Choose("Export", choices), answered)
+
+    def _write(self, form: str) -> None:
+        exported, view = self._view.exported(), self._view
+        name = exported.name if exported else view.NAME
+        path = Path(f"husai-{name}-{time.strftime('%Y%m%d-%H%M%S')}.{form}")
+        try:
+            if form == "svg":
+                text = self.export_screenshot(title=view.address)
+            elif form == "txt":
+                text = screen_text(self)
+            else:
+                assert exported is not None, "only offered where there is something"
+                text = exported.to_csv() if form == "csv" else exported.to_json()
+            write_bytes(path, text.encode())
+        except OSError as error:
+            self.notify(f"{path}: {error.strerror}", severity="error", markup=False)
+            return
+        self.notify(f"{path.resolve()}", title="written", markup=False)
+
+    def keep_fault(self, trace: str) -> str:
+        """Keep the traceback of a fault where it can be found, and return one line about it."""
+        last = trace.strip().splitlines()[-1]
+        path = self.session.folder / "faults.log"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+            if not path.exists() or path.stat().st_size < 1 << 20:
+                with open(path, "a", encoding="utf-8") as file:
+                    file.write(f"{time.strftime('%F %T')}\n{trace}\n")
+        except OSError:
+            return f"a fault of husai: {last}"
+        return f"a fault of husai: {last}; {path} has it"
+
+
+def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:
+    """Return the keys of some places, with their names for the keymap."""
+    text = Text()
+    for place in places:
+        keys = keys_of(place)
+        if not keys:
+            continue
+        text.append(f"\n{TITLES[place]}\n", style="bold")
+        for key in keys:
+            text.append(f"  {pressed(key, keymap):<7}", style="bold")
+            text.append(f"{key.title:<58}")
+            text.append(f"{key.id}\n", style="dim")
+    text.append("\nNames at the right are for [keymap] in config.toml.\n", style="dim")
+    return text
+
+
+def screen_text(app: Any) -> str:
+    """Return what is on the screen as lines of text."""
+    size = app.size
+    lines = app.screen._compositor.render_strips(size) if size else []
+    return "\n".join(strip.text.rstrip() for strip in lines) + "\n"
