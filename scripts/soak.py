@@ -18,6 +18,7 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
 from pathlib import Path
@@ -45,6 +46,10 @@ READING = (
 """Commands that must answer at once, whatever the length of the queue."""
 KINDS = ("worker", "supervisor", "client")
 PATIENCE_SECONDS = 1800.0
+LOCKED_SECONDS = 30.0
+"""How long somebody else holds the queue's database, once per study."""
+STOPPED_SECONDS = 45.0
+"""How long a worker is stopped, once per study: longer than its lease."""
 
 
 def study(number: int, cohorts: int, epochs: int) -> dict[str, Any]:
@@ -86,15 +91,28 @@ def finish(process: subprocess.Popen[bytes]) -> None:
 class Fire:
     """Kills at random, and brings back what must be there."""
 
-    def __init__(self, root: Path, kills: int, seed: int, wait: float) -> None:
+    def __init__(self, root: Path, kills: int, seed: int, wait: float, hard: bool) -> None:
         self.root, self.left, self.wait = RunsRoot(root), kills, wait
+        self.hard = hard
+        """Whether each study also meets a locked database and a stopped worker."""
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
+        self.hardships: Counter[str] = Counter()
 
     def round(self, file: Path, name: str) -> None:
         """Submit a study and kill until it has ended, or all kills are spent; then let it end."""
         finish(engine(self.root.path, "up"))
         self._submit(file)
+        hardships = []
+        if self.hard:
+            hardships = [threading.Thread(target=one) for one in (self._lock, self._stop)]
+            for hardship in hardships:
+                hardship.start()
+        self._fire(file, name)
+        for hardship in hardships:
+            hardship.join()
+
+    def _fire(self, file: Path, name: str) -> None:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not self._ended(name):
             if time.monotonic() > deadline:
@@ -137,6 +155,30 @@ class Fire:
         if found and "pid" in found:
             os.kill(found["pid"], signal.SIGKILL)
             self._count("supervisor")
+
+    def _lock(self) -> None:
+        """Hold the queue's database, as a backup program might."""
+        time.sleep(5.0)
+        with contextlib.closing(sqlite3.connect(self.root.database, timeout=60.0)) as queue:
+            queue.execute("BEGIN IMMEDIATE")
+            time.sleep(LOCKED_SECONDS)
+            queue.rollback()
+        self.hardships["locked"] += 1
+
+    def _stop(self) -> None:
+        """Stop a worker for longer than its lease, then let it find out that it was replaced."""
+        end = time.monotonic() + 60.0
+        while time.monotonic() < end:
+            signs = [read_sign(path) for path in self.root.jobs.glob("cohort-*/worker.json")]
+            alive = [sign for sign in signs if sign is not None and lives(sign)]
+            if alive:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(alive[0].pid, signal.SIGSTOP)
+                    time.sleep(STOPPED_SECONDS)
+                    os.kill(alive[0].pid, signal.SIGCONT)
+                self.hardships["stopped"] += 1
+                return
+            time.sleep(0.1)
 
     def _client(self, file: Path) -> None:
         """Submit once more, which changes nothing, and kill that in the middle."""
@@ -181,10 +223,10 @@ def judge(calm: Path, fired: Path) -> dict[str, Any]:
 
 
 def soak(
-    kills: int, seed: int, cohorts: int, epochs: int, wait: float, folder: Path
+    kills: int, seed: int, cohorts: int, epochs: int, wait: float, folder: Path, hard: bool = False
 ) -> dict[str, Any]:
     """Run studies under fire until all kills are spent, and the same undisturbed; return the counts."""
-    fire = Fire(folder / "fired", kills, seed, wait)
+    fire = Fire(folder / "fired", kills, seed, wait, hard)
     number = 0
     while fire.left:
         file = folder / f"study-{number}.yaml"
@@ -195,7 +237,7 @@ def soak(
     finish(engine(fire.root.path, "down"))
     for file in sorted(folder.glob("study-*.yaml")):
         finish(engine(folder / "calm", "run", str(file), "--quiet"))
-    return {"kills": dict(fire.kills), **judge(folder / "calm", fire.root.path)}
+    return {"kills": dict(fire.kills), **fire.hardships, **judge(folder / "calm", fire.root.path)}
 
 
 def held(counts: dict[str, Any]) -> bool:
@@ -286,7 +328,7 @@ def main() -> int:
             good = True
         else:
             sizes = (options.cohorts, options.epochs, options.wait)
-            counts = soak(options.kills, options.seed, *sizes, folder)
+            counts = soak(options.kills, options.seed, *sizes, folder, hard=options.kills >= 50)
             good = held(counts)
     except BaseException:
         print(f"what was found lies in {folder}", file=sys.stderr)
