@@ -26,6 +26,7 @@ from engine.cli.options import (
 from engine.client import queue as client
 from engine.disk.root import RunsRoot
 from engine.disk.text import visible, visible_line
+from engine.jobs.entry import MOST_PRIORITY
 from engine.jobs.events import silence
 
 JobName = Annotated[
@@ -51,7 +52,14 @@ def submit(
     runs: Runs = RUNS,
     overrides: Overrides = None,
     priority: Annotated[
-        int, typer.Option("--priority", metavar="N", help="Higher ones go first.")
+        int,
+        typer.Option(
+            "--priority",
+            metavar="N",
+            min=-MOST_PRIORITY,
+            max=MOST_PRIORITY,
+            help="Higher ones go first.",
+        ),
     ] = 0,
     as_json: AsJson = False,
 ) -> int:
@@ -242,7 +250,15 @@ def retry(job: JobName, runs: Runs = RUNS, as_json: AsJson = False) -> int:
 
 def priority(
     job: JobName,
-    value: Annotated[int, typer.Argument(metavar="N", help="Higher ones go first; 0 is usual.")],
+    value: Annotated[
+        int,
+        typer.Argument(
+            metavar="N",
+            min=-MOST_PRIORITY,
+            max=MOST_PRIORITY,
+            help="Higher ones go first; 0 is usual.",
+        ),
+    ],
     runs: Runs = RUNS,
     as_json: AsJson = False,
 ) -> int:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, fields
 
 PAUSE, CANCEL = 1, 2
 """Values of `held`: stay, or leave for good, once its worker has saved."""
+MOST_PRIORITY = 1_000_000
+"""Largest priority, and with a minus the smallest."""
 ENDED = ("done", "failed", "cancelled", "skipped")
 LOST = ("failed", "cancelled", "skipped")
 """States of jobs that will have no result, unless they are tried again."""

@@ -8,10 +8,13 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, TypeAdapter, ValidationError, model_validator
 
 from engine.errors import InputError
+from engine.jobs.entry import MOST_PRIORITY
 from engine.study.model import Config, refuse
 
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$")]
-Size = Annotated[int, Field(ge=0)]
+Size = Annotated[int, Field(ge=0, le=1 << 62)]
+Count = Annotated[int, Field(ge=1, le=1 << 31)]
+Priority = Annotated[int, Field(ge=-MOST_PRIORITY, le=MOST_PRIORITY)]
 
 
 class JobFile(Config):
@@ -31,7 +34,7 @@ class JobFile(Config):
     """Role → run directory whose artifacts are read."""
     work: float
     """Size, for forecasts."""
-    threads: Annotated[int, Field(ge=1)]
+    threads: Count
     """Threads of its worker."""
     placement: dict[str, Any]
     """Device and numerics."""
@@ -44,7 +47,7 @@ class AskedJob(Config):
 
     file: JobFile
     """What the worker is told."""
-    slots: Annotated[int, Field(ge=1)] = 1
+    slots: Count = 1
     """Slots that it takes."""
     steps: Size = 0
     """Optimizer steps, for progress."""
@@ -69,7 +72,7 @@ class Submission(Config):
     """Profile under which it was planned."""
     yaml: Annotated[str, Field(max_length=1 << 20)] = ""
     """The study file, for the record."""
-    priority: int = 0
+    priority: Priority = 0
     """Jobs of a higher one go first."""
     report: str = ""
     """Directory of the job that gathers everything; empty: there is none."""
@@ -97,7 +100,7 @@ class Order(Config):
     command: Literal["cancel", "pause", "resume", "retry", "priority"]
     target: Annotated[str, Field(min_length=1, max_length=400)]
     """A study, a job of it as `study/name`, a run directory, a key's beginning, or `all`."""
-    value: int = 0
+    value: Priority = 0
     """The priority."""
 
 

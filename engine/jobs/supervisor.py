@@ -38,6 +38,8 @@ from engine.study.profile import Placement
 log = logging.getLogger("husai.supervisor")
 
 _DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_UNFIT_MESSAGE = (InputError, OSError, ValueError, OverflowError, sqlite3.IntegrityError)
+"""What a message raises that the table cannot hold: it is refused, or every later start would fail by it."""
 
 
 @dataclass(frozen=True)
@@ -169,7 +171,7 @@ class Supervisor:
             if not self.queue.applied(path.name):
                 try:
                     self._apply(path.name, self.inbox.read(path))
-                except (InputError, OSError) as error:
+                except _UNFIT_MESSAGE as error:
                     if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
                         raise
                     log.warning("refused message %s: %s", path.name, visible_line(str(error)))

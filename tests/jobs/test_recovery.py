@@ -401,6 +401,26 @@ def test_what_is_no_message_is_refused_and_the_rest_goes_on(bench: Bench, tmp_pa
     assert not (tmp_path / "outside").exists()
 
 
+def test_what_the_table_cannot_hold_is_refused_and_the_rest_goes_on(bench: Bench) -> None:
+    one, inbox = study_of(asked("one")).model_dump(mode="json"), bench.root.inbox
+    job = one["jobs"][0]
+    twin = {**job, "file": {**job["file"], "kind": "cohort"}}
+    odd = {**job, "file": {**job["file"], "config": {"a": "\ud800"}}}
+    orders = [
+        {**one, "jobs": [{**job, "memory_bytes": 10**30}]},
+        {**one, "jobs": [job, twin]},
+        {**one, "jobs": [odd]},
+        {**one, "priority": 10**30},
+        {"command": "priority", "target": "all", "value": 10**30},
+    ]
+    for number, message in enumerate(orders):
+        (inbox / f"{number}.json").write_text(json.dumps(message))
+    bench.submit(study_of(asked("good", config=SHORT), name="t"))
+    assert bench.until_ended("t") == {"good": "done"}
+    assert len(list((inbox / "refused").iterdir())) == len(orders)
+    assert bench.jobs("s") == [], "nothing of a refused message stays"
+
+
 def test_a_run_directory_that_leads_elsewhere_is_refused(bench: Bench, tmp_path: Path) -> None:
     job = asked("one", config=SHORT)
     (tmp_path / "outside").mkdir()
