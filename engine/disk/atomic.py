@@ -48,7 +48,7 @@ def read_json(path: Path) -> Any:
     """Read a JSON file; raise CorruptArtifact naming it if it is not JSON."""
     try:
         return json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # a UnicodeDecodeError is a ValueError
         raise CorruptArtifact(f"{path}: not JSON ({error})") from None
 
 

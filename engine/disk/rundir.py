@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
@@ -21,6 +22,9 @@ from engine.disk.atomic import (
 )
 from engine.disk.failpoints import failpoint
 from engine.errors import CorruptArtifact, Superseded
+
+_STEP = re.compile(r"step-([0-9]{1,18})")
+_MOST_ATTEMPTS = 1 << 31
 
 
 class RunDirectory:
@@ -119,7 +123,7 @@ class RunDirectory:
         """Return the number of the attempt that may publish here; 0 if there was none."""
         with contextlib.suppress(CorruptArtifact, OSError):
             found = read_object(self.attempt_file).get("attempt")
-            return found if isinstance(found, int) else 0
+            return found if isinstance(found, int) and 0 < found < _MOST_ATTEMPTS else 0
         return 0
 
     def check_attempt(self) -> None:
@@ -131,7 +135,10 @@ class RunDirectory:
         """Read `job.json`; raise CorruptArtifact if it is missing or torn."""
         if not self.job_file.is_file():
             raise CorruptArtifact(f"{self.path}: no job.json, so this is no run directory")
-        return read_object(self.job_file)
+        job = read_object(self.job_file)
+        if not isinstance(job.get("policy"), dict):
+            raise CorruptArtifact(f"{self.job_file}: names no policy, so it is no job")
+        return job
 
     def done(self) -> bool:
         """Return whether the job has a result."""
@@ -234,8 +241,8 @@ class RunDirectory:
     def _steps(self) -> list[int]:
         if not self.checkpoints.is_dir():
             return []
-        names = [path.name for path in self.checkpoints.iterdir() if path.name.startswith("step-")]
-        return sorted(int(name.removeprefix("step-")) for name in names)
+        found = (_STEP.fullmatch(path.name) for path in self.checkpoints.iterdir())
+        return sorted(int(name[1]) for name in found if name)
 
 
 def _seal(result: Mapping[str, Any]) -> str:

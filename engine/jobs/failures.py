@@ -58,6 +58,7 @@ _DISK = re.compile(
 )
 _FULL = re.compile(r"errno 28|no space left|os error 28|disk is full|unexpected pos", re.I)
 _DISK_NUMBERS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+_SCARCE = (errno.EAGAIN, errno.ENOMEM, errno.EMFILE, errno.ENFILE)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,20 @@ def sort_of(error: BaseException) -> Sort:
     if not isinstance(error, HusaiError) and _MEMORY.search(text):
         return "memory"
     return "bug"
+
+
+def want_of_room(error: BaseException) -> str:
+    """Return what this machine lacks for now, if an error says so, else nothing."""
+    if isinstance(error, OSError) and error.errno in _DISK_NUMBERS:
+        return f"the disk is full: {error}"
+    if isinstance(error, OSError) and error.errno in _SCARCE:
+        return f"no memory, process or open file is to be had: {error}"
+    return ""
+
+
+def spoiled(error: HusaiError | OSError) -> Failure:
+    """Return the failure of a job whose folder cannot be worked with."""
+    return Failure("environment" if isinstance(error, OSError) else sort_of(error), str(error))
 
 
 def judge(

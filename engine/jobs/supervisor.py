@@ -7,7 +7,6 @@ again from those. A tick may end anywhere by an error of the disk or a locked da
 from __future__ import annotations
 
 import contextlib
-import errno
 import json
 import logging
 import sqlite3
@@ -20,24 +19,23 @@ from engine.disk.inbox import Inbox
 from engine.disk.root import RunsRoot
 from engine.disk.rundir import RunDirectory
 from engine.disk.text import visible_line
-from engine.errors import CorruptArtifact, InputError
+from engine.errors import CorruptArtifact, HusaiError, InputError
 from engine.jobs import failures
 from engine.jobs.capacity import RESERVE_BYTES, Capacity
 from engine.jobs.entry import CANCEL, ENDED, Entry
 from engine.jobs.events import Event, silence
-from engine.jobs.launch import UNKNOWN, Handle, Launcher
+from engine.jobs.launch import Handle, Launcher
 from engine.jobs.messages import Submission, read_message
 from engine.jobs.orders import carry_out
 from engine.jobs.publication import publish_report, write_study
 from engine.jobs.queue import Queue
 from engine.jobs.rest import report_over_the_rest
 from engine.jobs.settle import Verdict, decide, gate_refusal, result_attempt
-from engine.jobs.workers import LEASE_SECONDS, Lease, Placed, adopt
+from engine.jobs.workers import LEASE_SECONDS, Gone, Lease, Placed, adopt
 from engine.study.profile import Placement
 
 log = logging.getLogger("husai.supervisor")
 
-_DISK_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _UNFIT_MESSAGE = (InputError, OSError, ValueError, OverflowError, sqlite3.IntegrityError)
 """What a message raises that the table cannot hold: it is refused, or every later start would fail by it."""
 
@@ -124,9 +122,9 @@ class Supervisor:
         except sqlite3.OperationalError as error:
             self._set_trouble(f"the queue cannot be written now: {error}")
         except OSError as error:
-            if error.errno not in _DISK_ERRORS:
+            if not (lack := failures.want_of_room(error)):
                 raise
-            self._set_trouble(f"the disk is full: {error}")
+            self._set_trouble(lack)
 
     def wait(self) -> None:
         """Wait until something may be due."""
@@ -172,7 +170,7 @@ class Supervisor:
                 try:
                     self._apply(path.name, self.inbox.read(path))
                 except _UNFIT_MESSAGE as error:
-                    if isinstance(error, OSError) and error.errno in _DISK_ERRORS:
+                    if failures.want_of_room(error):
                         raise
                     log.warning("refused message %s: %s", path.name, visible_line(str(error)))
                     self.inbox.put_away(path, self.inbox.refused)
@@ -200,11 +198,15 @@ class Supervisor:
                 if job.held:
                     placed.ask_to_leave()
                 continue
-            run = self.root.run(job.directory)
+            try:
+                run = self.root.run(job.directory)
+            except InputError as error:
+                self._spoil(job, error)
+                continue
             handle = adopt(run, job.attempt)
             said = "taken over" if handle else "found without a worker"
             log.info("%s: attempt %d %s", visible_line(job.name), job.attempt, said)
-            self._place(job, run, handle or _Gone(), adopted=True)
+            self._place(job, run, handle or Gone(), adopted=True)
 
     def _place(self, job: Entry, run: RunDirectory, handle: Handle, *, adopted: bool) -> None:
         lease = Lease(self.limits.lease_seconds)
@@ -220,14 +222,16 @@ class Supervisor:
                 self._report(Event("running", placed.job, placed.seconds))
                 continue
             self._orphans = True
-            self._settle(placed, code)
+            try:
+                self._settle(placed, code)
+            except (HusaiError, OSError) as error:
+                self._spoil(placed.job, error)
             del self._placed[placed.job.directory]
 
     def _settle(self, placed: Placed, code: int) -> None:
         job, attempt, seconds = placed.job, placed.attempt, placed.seconds
         full = bool(self.capacity.short_of_disk())
         verdict = decide(placed, code, self.queue, disk_is_full=full)
-        why = visible_line(verdict.failure.message)
         if verdict.what == "done":
             self._publish(job)
             self.queue.finish(job.directory, attempt, seconds)
@@ -242,14 +246,21 @@ class Supervisor:
         elif verdict.what == "again":
             self._try_again(placed, verdict)
         else:
-            self._fail(placed, verdict, why)
+            self._fail(job, verdict.failure, seconds)
 
-    def _fail(self, placed: Placed, verdict: Verdict, why: str) -> None:
-        job = placed.job
-        self.queue.fail(job.directory, placed.attempt, verdict.failure, placed.seconds)
-        log.error("%s: failed (%s): %s", visible_line(job.name), verdict.failure.sort, why)
-        log.error("  advice: %s", failures.ADVICE[verdict.failure.sort])
-        self._report(Event("failed", job, placed.seconds, why))
+    def _fail(self, job: Entry, failure: failures.Failure, seconds: float) -> None:
+        why = visible_line(failure.message)
+        self.queue.fail(job.directory, job.attempt, failure, seconds)
+        log.error("%s: failed (%s): %s", visible_line(job.name), failure.sort, why)
+        log.error("  advice: %s", failures.ADVICE[failure.sort])
+        self._report(Event("failed", job, seconds, why))
+
+    def _spoil(self, job: Entry, error: HusaiError | OSError) -> None:
+        """End one running job for an error of its folder, which is no reason to stop the others."""
+        if failures.want_of_room(error):
+            raise error
+        self._orphans = True
+        self._fail(job, failures.spoiled(error), 0.0)
 
     def _try_again(self, placed: Placed, verdict: Verdict) -> None:
         job, failure = placed.job, verdict.failure
@@ -302,10 +313,13 @@ class Supervisor:
         while (job := self.queue.ready(list(self._later), self._study)) is not None:
             try:
                 run = self.root.run(job.directory)
-            except InputError as error:
-                self._refuse(job, "input", str(error))
-                continue
-            if run.done() and self._accept(job, run):
+                if run.done() and self._accept(job, run):
+                    continue
+            except (HusaiError, OSError) as error:
+                if failures.want_of_room(error):
+                    raise
+                failure = failures.spoiled(error)
+                self._refuse(job, failure.sort, failure.message)
                 continue
             # Strictly in turn: a job that needs every slot would otherwise wait for ever behind small ones.
             beside = [*(placed.job for placed in self.running), *(one for one, _ in claimed)]
@@ -351,25 +365,21 @@ class Supervisor:
                 run.set_policy(policy)
 
     def _start(self, job: Entry, file: str) -> None:
-        run = self.root.run(job.directory)
-        run.create(json.loads(file))
-        run.begin_attempt(job.attempt)
-        handle = self._launcher.start(run, job.attempt)
+        try:
+            run = self.root.run(job.directory)
+            run.create(json.loads(file))
+            run.begin_attempt(job.attempt)
+            handle = self._launcher.start(run, job.attempt)
+        except (HusaiError, OSError) as error:
+            if not (lack := failures.want_of_room(error)):
+                self._spoil(job, error)
+                return
+            self.queue.release(job.directory, job.attempt)
+            self._later[job.directory] = time.monotonic() + self.limits.backoff_seconds
+            self._set_trouble(lack)
+            return
         log.info("%s: attempt %d started", visible_line(job.name), job.attempt)
         self._place(job, run, handle, adopted=False)
-
-
-class _Gone:
-    """A worker that is no more."""
-
-    def poll(self) -> int:
-        return UNKNOWN
-
-    def terminate(self) -> None:
-        pass
-
-    def kill(self) -> None:
-        pass
 
 
 @contextmanager

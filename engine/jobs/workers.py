@@ -11,7 +11,7 @@ from engine.disk.heartbeat import effort_of, lives, read_sign
 from engine.disk.rundir import RunDirectory
 from engine.jobs.entry import Entry
 from engine.jobs.failures import oom_kills
-from engine.jobs.launch import LOST, AdoptedHandle, Handle
+from engine.jobs.launch import LOST, UNKNOWN, AdoptedHandle, Handle
 
 LEASE_SECONDS = 30.0
 """Silence after which a worker is given up: one of 1 s ran out under mere load of the disk."""
@@ -106,3 +106,17 @@ def adopt(run: RunDirectory, attempt: int) -> AdoptedHandle | None:
         if sign is not None and sign.attempt == attempt and lives(sign):
             return AdoptedHandle(sign)
     return None
+
+
+class Gone:
+    """A worker that is no more."""
+
+    def poll(self) -> int:
+        """Return the code of an end that nobody saw."""
+        return UNKNOWN
+
+    def terminate(self) -> None:
+        """Do nothing."""
+
+    def kill(self) -> None:
+        """Do nothing."""

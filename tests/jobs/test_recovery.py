@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import resource
@@ -430,6 +431,63 @@ def test_a_run_directory_that_leads_elsewhere_is_refused(bench: Bench, tmp_path:
     bench.submit(study_of(job, asked("two", config=SHORT)))
     assert bench.until_ended() == {"one": "failed", "two": "done"}
     assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_what_stands_in_a_run_folder_stops_no_other_job(bench: Bench) -> None:
+    taken, named, silent, numbered = (asked(name, config=SHORT) for name in "abcd")
+    bench.run(taken).path.write_text("no folder")
+    (bench.run(named).checkpoints / "step-7 (copy)").mkdir(parents=True)
+    bench.run(silent).error_file.mkdir(parents=True)
+    bench.run(numbered).path.mkdir()
+    bench.run(numbered).attempt_file.write_text(json.dumps({"attempt": 10**30}))
+    bench.submit(study_of(taken, named, silent, numbered, asked("good", config=SHORT)))
+    ends = {"a": "failed", "b": "done", "c": "failed", "d": "done", "good": "done"}
+    assert bench.until_ended() == ends
+    assert bench.find(taken).failure == "environment"
+
+
+def test_a_finished_job_whose_job_file_was_damaged_is_made_again(bench: Bench) -> None:
+    jobs = [asked(name, config=SHORT) for name in "ab"]
+    bench.submit(study_of(*jobs))
+    bench.until_ended()
+    bench.run(jobs[0]).job_file.write_text("{}")
+    bench.run(jobs[1]).job_file.write_text("[" * 100_000)
+    bench.submit(study_of(*jobs))
+    bench.until(lambda: [bench.find(job).attempt for job in jobs] == [2, 2])
+    assert bench.until_ended() == {"a": "done", "b": "done"}
+
+
+def test_a_run_folder_that_becomes_a_link_while_it_runs_stops_nothing_else(
+    bench: Bench, tmp_path: Path
+) -> None:
+    job = asked("one", config={"seconds": 60.0})
+    bench.submit(study_of(job))
+    os.kill(bench.sign(job).pid, signal.SIGKILL)
+    bench.run(job).path.rename(tmp_path / "moved")
+    (bench.root.jobs / job.directory).symlink_to(tmp_path / "moved")
+    bench.restart()
+    bench.submit(study_of(asked("good", config=SHORT), name="t"))
+    assert bench.until_ended("t") == {"good": "done"}
+    assert (bench.find(job).state, bench.find(job).failure) == ("failed", "input")
+
+
+def test_want_of_processes_is_nobodys_failure(bench: Bench) -> None:
+    class Crowded(LocalLauncher):
+        refused = 0
+
+        def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
+            if self.refused < 3:
+                self.refused += 1
+                raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+            return super().start(run, attempt)
+
+    job = asked("one", config=SHORT)
+    bench.restart(Crowded(leash=False))
+    bench.submit(study_of(job))
+    bench.until(lambda: "memory, process" in bench.supervisor.trouble)
+    assert bench.until_ended() == {"one": "done"}
+    assert bench.queue.strikes(job.directory, "lost") == 0
+    assert bench.supervisor.trouble == ""
 
 
 def test_escape_sequences_in_names_and_errors_never_reach_the_log(
