@@ -97,6 +97,8 @@ def publish_directory(aside: Path, final: Path) -> None:
     failpoint("publish.before-rename")
     replaced = final.with_name(f".{final.name}.{os.getpid()}.old")
     if final.exists():
+        # In a container every process has the same number: one that was killed here left this behind.
+        shutil.rmtree(replaced, ignore_errors=True)
         os.rename(final, replaced)
         failpoint("publish.between-renames")
     os.rename(aside, final)

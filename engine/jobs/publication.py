@@ -5,7 +5,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path
 
-from engine.disk.atomic import publish_directory, write_bytes
+from engine.disk.atomic import MANIFEST, publish_directory, write_bytes
 from engine.disk.root import PRIVATE_FOLDER, RunsRoot
 from engine.disk.rundir import RunDirectory
 
@@ -23,6 +23,13 @@ def publish_report(root: RunsRoot, study: str, run: RunDirectory) -> Path:
     final.parent.mkdir(mode=PRIVATE_FOLDER, exist_ok=True)
     aside = final.with_name(".report")
     shutil.rmtree(aside, ignore_errors=True)
-    shutil.copytree(run.artifacts, aside, ignore=shutil.ignore_patterns("manifest.json"))
+    aside.mkdir(mode=PRIVATE_FOLDER)
+    # Not by shutil.copytree: its error no longer tells that the disk is full.
+    for source in sorted(run.artifacts.rglob("*")):
+        target = aside / source.relative_to(run.artifacts)
+        if source.is_dir():
+            target.mkdir(mode=PRIVATE_FOLDER)
+        elif source.name != MANIFEST:
+            shutil.copyfile(source, target)
     publish_directory(aside, final)
     return final
