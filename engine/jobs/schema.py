@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
 
+from engine.disk.atomic import sync_directory
 from engine.errors import CorruptArtifact, EnvironmentUnfit
 
 BUSY_SECONDS = 1.0
@@ -133,19 +134,32 @@ def _migrate(connection: sqlite3.Connection, path: Path, migrations: Sequence[st
 
 
 def back_up(connection: sqlite3.Connection, copy: Path) -> None:
-    """Copy a database as it is now: written aside, renamed into place."""
+    """Copy a database as it is now: written aside, looked through, renamed into place.
+
+    Raises:
+        CorruptArtifact: the copy is damaged, so the database is; an earlier copy stays.
+    """
     aside = copy.with_name(f".{copy.name}.tmp")
     aside.unlink(missing_ok=True)
     os.close(os.open(aside, os.O_RDWR | os.O_CREAT, 0o600))
-    with closing(sqlite3.connect(aside)) as target:
-        connection.backup(target)
+    try:
+        with closing(sqlite3.connect(aside)) as target:
+            connection.backup(target)
+            check(target, aside)
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.OperationalError):
+            raise
+        raise CorruptArtifact(f"{aside}: {error}") from None
     os.replace(aside, copy)
+    sync_directory(copy.parent)
 
 
 def set_aside(path: Path) -> Path:
     """Rename a damaged database and its journal so that nothing opens it by mistake; return its new name."""
-    damaged = path.with_name(f"{path.name}.damaged-{int(time.time())}")
-    os.replace(path, damaged)
+    damaged = path.with_name(f"{path.name}.damaged-{time.time_ns()}")
+    # The database first: without its journal it might pass for a whole one.
+    if path.exists():
+        os.replace(path, damaged)
     journal = path.with_name(f"{path.name}-journal")
     if journal.exists():
         os.replace(journal, damaged.with_name(f"{damaged.name}-journal"))

@@ -6,7 +6,6 @@ import contextlib
 import json
 import logging
 import os
-import shutil
 import sqlite3
 import time
 from collections.abc import Callable, Iterator
@@ -14,7 +13,7 @@ from contextlib import closing, contextmanager
 from logging.handlers import RotatingFileHandler
 from typing import Self
 
-from engine.disk.failpoints import enter_role
+from engine.disk.failpoints import enter_role, failpoint
 from engine.disk.heartbeat import boot_id, start_of
 from engine.disk.inbox import Inbox
 from engine.disk.root import PRIVATE_UMASK, RunsRoot
@@ -156,9 +155,13 @@ class _Life:
         self._copied = time.monotonic()
         changes = self._queue.connection.total_changes
         if changes != self._changes:
-            with contextlib.suppress(OSError, sqlite3.Error):
+            try:
                 back_up(self._queue.connection, self._root.backup)
                 self._changes = changes
+            except CorruptArtifact as damage:
+                log.error("the queue is damaged (%s); its last copy is kept", damage)
+            except (OSError, sqlite3.Error) as error:
+                log.warning("the queue could not be copied now: %s", error)
 
 
 def open_or_restore(root: RunsRoot, stop: Callable[[], bool]) -> Queue:
@@ -170,11 +173,12 @@ def open_or_restore(root: RunsRoot, stop: Callable[[], bool]) -> Queue:
     """
     while True:
         try:
+            if _is_lost(root):
+                _restore(root)
             return Queue(root.database)
         except CorruptArtifact as damage:
             damaged = set_aside(root.database)
             log.error("the queue is damaged (%s); it is kept as %s", damage, damaged.name)
-            _restore(root)
         except sqlite3.OperationalError as error:
             log.warning("the queue cannot be opened now: %s", error)
             if stop():
@@ -182,19 +186,29 @@ def open_or_restore(root: RunsRoot, stop: Callable[[], bool]) -> Queue:
             time.sleep(0.5)
 
 
+def _is_lost(root: RunsRoot) -> bool:
+    """Return whether there is no queue where there was one: it was set aside, removed, or cut to nothing."""
+    there = root.database.is_file() and root.database.stat().st_size > 0
+    return not there and (root.backup.is_file() or bool(Inbox(root.inbox).archive()))
+
+
 def _restore(root: RunsRoot) -> None:
-    if root.backup.is_file():
-        try:
-            Queue(root.backup).close()
-            shutil.copyfile(root.backup, root.database)
-            log.warning("restored from its last copy")
-        except (CorruptArtifact, sqlite3.Error) as error:
-            set_aside(root.backup)
-            log.error("its copy is damaged, too: %s", error)
+    """Put the last copy in the place of the queue. A kill at any place leaves the queue lost: the next start
+    begins this again."""
     # What the copy has not seen is applied again, in order; results lie in the run directories.
     inbox = Inbox(root.inbox)
     for path in inbox.archive():
         os.replace(path, inbox.path / path.name)
+    failpoint("restore.before-copy")
+    set_aside(root.database)  # a journal that is left would be rolled back into the copy
+    if root.backup.is_file():
+        try:
+            with closing(Queue(root.backup)) as copy:
+                back_up(copy.connection, root.database)
+            log.warning("restored from its last copy")
+        except CorruptArtifact as error:
+            set_aside(root.backup)
+            log.error("its copy is damaged, too: %s", error)
 
 
 @contextmanager

@@ -24,6 +24,7 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import EnvironmentUnfit, Superseded
 from engine.jobs.launch import LocalHandle, LocalLauncher
 from engine.jobs.lock import hold, holder
+from engine.jobs.schema import back_up
 from engine.jobs.service import open_or_restore
 from engine.jobs.workers import Lease
 from tests.jobs.bench import Bench, limited
@@ -365,6 +366,42 @@ def test_a_damaged_queue_is_restored_from_its_copy_and_the_messages_since(bench:
     assert bench.results() == 2
     assert bench.find(two).attempt == 1, "its result was found, not made again"
     assert list(bench.root.path.glob("queue.sqlite3.damaged-*")), "the damaged one is kept"
+
+
+@pytest.mark.parametrize("how", ["removed", "emptied", "set aside", "killed", "without a copy"])
+def test_a_lost_queue_is_restored_however_it_was_lost(
+    how: str, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def killed(name: str) -> None:
+        raise KeyboardInterrupt
+
+    one, two = asked("one", config=SHORT), asked("two", config=SHORT)
+    bench.submit(study_of(one))
+    bench.until_ended()
+    if how != "without a copy":
+        back_up(bench.queue.connection, bench.root.backup)
+    bench.submit(study_of(two, name="t"))
+    bench.until_ended("t")
+    bench.queue.close()
+    journal = bench.root.path / "queue.sqlite3-journal"
+    journal.write_bytes(b"\xff" * 4096)
+    if how == "emptied":
+        bench.root.database.write_bytes(b"")
+    elif how == "set aside":
+        bench.root.database.rename(bench.root.path / "queue.sqlite3.damaged-1")
+    else:
+        bench.root.database.unlink()
+    if how == "killed":
+        with monkeypatch.context() as patched:
+            patched.setattr("engine.jobs.service.failpoint", killed)
+            with pytest.raises(KeyboardInterrupt):
+                open_or_restore(bench.root, bool)
+    open_or_restore(bench.root, bool).close()
+    bench.restart()
+    assert bench.until_ended() == {"one": "done"}
+    assert bench.until_ended("t") == {"two": "done"}
+    assert bench.results() == 2
+    assert [bench.find(job).attempt for job in (one, two)] == [1, 1]
 
 
 def test_a_running_job_can_be_paused_resumed_and_cancelled(bench: Bench) -> None:

@@ -74,6 +74,22 @@ def test_a_damaged_database_is_never_worked_on(damage: str, tmp_path: Path) -> N
         open_queue(path, FIRST)
 
 
+def test_a_damaged_database_never_replaces_its_last_copy(tmp_path: Path) -> None:
+    path, copy = tmp_path / "queue.sqlite3", tmp_path / "copy"
+    with closing(open_queue(path, FIRST)) as connection:
+        connection.executemany("INSERT INTO jobs VALUES (?)", [("x" * 500,)] * 200)
+        back_up(connection, copy)
+    whole, data = copy.read_bytes(), bytearray(path.read_bytes())
+    data[4096 * 3 : 4096 * 4] = b"\xff" * 4096
+    path.write_bytes(data)
+    with (
+        closing(sqlite3.connect(path)) as connection,
+        pytest.raises(CorruptArtifact, match="copy"),
+    ):
+        back_up(connection, copy)
+    assert copy.read_bytes() == whole
+
+
 def test_a_copy_is_whole(old: Path, tmp_path: Path) -> None:
     with closing(open_queue(old, FIRST)) as connection:
         back_up(connection, tmp_path / "copy")
