@@ -107,11 +107,16 @@ class Supervisor:
         self._take_messages()
         self._adopt()
         # What has ended and what takes its place is one commit: each costs several fsyncs. If it fails, the
-        # next tick finds the ended ones in the table as running, without a worker, and settles them again.
-        with self.queue.transaction():
-            self._collect()
-            self._give_up()
-            claimed = [] if self.draining else self._claim_ready()
+        # next tick settles the ended ones again, knowing how they ended and what they were asked.
+        before = dict(self._placed)
+        try:
+            with self.queue.transaction():
+                self._collect()
+                self._give_up()
+                claimed = [] if self.draining else self._claim_ready()
+        except BaseException:
+            self._placed, self._orphans = before, True
+            raise
         for job, file in claimed:
             self._start(job, file)
 
