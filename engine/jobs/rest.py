@@ -19,11 +19,14 @@ def report_over_the_rest(queue: Queue, report: Entry) -> tuple[str, AskedJob | N
     if "cohorts" not in file["config"]:  # a report that knows no parts
         return reason, None
     titles = {cohort["role"]: cohort["title"] for cohort in file["config"]["cohorts"]}
+    why = {role: lost[name] for role, name in file["inputs"].items() if name in lost}
+    # A subject may be lost after what was made of it: its result was found damaged, and cannot be made again.
+    for cohort in file["config"]["cohorts"]:
+        if cohort["subject"] in why:
+            why.setdefault(cohort["role"], why[cohort["subject"]])
     # What failed is named, unless it is the cohort itself.
     failed = {
-        role: lost[directory].removeprefix(f"{titles[role]}: ")
-        for role, directory in file["inputs"].items()
-        if directory in lost and role in titles
+        role: text.removeprefix(f"{titles[role]}: ") for role, text in why.items() if role in titles
     }
     keys = {name: need.key for name, need in needs.items()}
     rest = partial_report(file, keys, failed)

@@ -28,7 +28,10 @@ def partial_report(
         **report["config"],
         "subjects": subjects,
         "cohorts": kept,
-        "failed": {titles[role]: reason for role, reason in failed.items()},
+        "failed": {
+            **report["config"].get("failed", {}),
+            **{titles[role]: reason for role, reason in failed.items()},
+        },
     }
     roles = [*(one["role"] for one in subjects), *(cohort["role"] for cohort in kept)]
     inputs = {role: report["inputs"][role] for role in roles}

@@ -15,8 +15,10 @@ from engine.disk.root import RunsRoot
 from engine.disk.rundir import RunDirectory
 from engine.errors import Interrupted
 from engine.jobs.events import Event, Outcome
+from engine.jobs.queue import Queue
 from engine.jobs.service import serve
 from engine.jobs.submission import submission_of
+from engine.jobs.supervisor import Supervisor
 from engine.study.plan import Plan, make_plan
 from engine.study.profile import place, read_profile
 from engine.study.spec import check_study
@@ -243,6 +245,34 @@ def test_a_subject_that_fails_its_gate_loses_only_its_own_points(
     why = config["failed"]
     assert set(why) == {"topk 12 k2 layers 1", "topk 24 k2 layers 1"}
     assert all(text.startswith("subject layers 1: gate failed: G1") for text in why.values())
+
+
+def test_a_subject_lost_after_its_analyses_takes_them_out_of_the_report(
+    sweep: Plan, tmp_path: Path
+) -> None:
+    run_sweep(sweep, tmp_path, FakeLauncher({"topk 24 k2 layers 2": 1}))
+    root = RunsRoot(tmp_path)
+    queue = Queue(root.database)
+    reports = [job for job in queue.members(sweep.study.name) if job.kind == "report"]
+    (partial,) = (job for job in reports if job.state == "done")
+    subject = next(job for job in sweep.jobs if job.name == "subject layers 1")
+    queue.redo([subject.directory, partial.directory])
+    queue.refuse(subject.directory, "bug", "broken")
+    supervisor = Supervisor(root, queue, sweep.placement, FakeLauncher(), limits=QUICK)
+    for _ in range(20):
+        supervisor.careful_tick()
+    assert not [job.name for job in queue.members(sweep.study.name) if job.state == "queued"]
+    queue.close()
+    report = read_outcome(root, sweep.study.name).report
+    assert report is not None
+    config = run_directory(tmp_path, report).read_job()["config"]
+    assert [one["title"] for one in config["cohorts"]] == ["topk 12 k2 layers 2"]
+    assert config["failed"]["topk 12 k2 layers 1"] == "subject layers 1: broken"
+    assert set(config["failed"]) == {
+        "topk 12 k2 layers 1",
+        "topk 24 k2 layers 1",
+        "topk 24 k2 layers 2",
+    }
 
 
 def test_nothing_left_is_no_report(sweep: Plan, tmp_path: Path) -> None:
