@@ -49,9 +49,11 @@ def start_of(pid: int) -> str | None:
     """
     if sys.platform == "linux":
         try:
-            fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+            # Bytes: the kernel cuts the name of a process after 15, maybe in the middle of a letter.
+            stat = Path(f"/proc/{pid}/stat").read_bytes()
         except OSError:
             return None
+        fields = stat.rpartition(b")")[2].decode().split()
         return None if fields[0] in "ZX" else fields[19]
     try:
         process = psutil.Process(pid)

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -131,6 +132,15 @@ def test_a_process_is_more_than_its_number() -> None:
     assert lives(mine)
     assert not lives(replace(mine, started="1")), "the number was given to another process"
     assert not lives(replace(mine, boot="another")), "the machine was started anew"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_process_may_have_a_name_that_is_cut_in_a_letter(tmp_path: Path) -> None:
+    program = tmp_path / "обучение"
+    program.symlink_to(shutil.which("sleep") or "/bin/sleep")
+    with subprocess.Popen([program, "60"]) as process:
+        assert start_of(process.pid)
+        process.kill()
 
 
 def test_after_a_reboot_running_jobs_are_queued_again(bench: Bench) -> None:
