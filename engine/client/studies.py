@@ -74,10 +74,12 @@ def run_plan(
     """Work off a plan to its end and publish its report: in this process, or, where a supervisor is up, there.
 
     Raises:
+        InputError: the study cannot have a folder of its name there.
         EnvironmentUnfit: another process is executing in this runs root, or it cannot be written.
         Interrupted: `stop` returned true; the same call goes on where it was. A supervisor works on.
     """
     root = RunsRoot(runs)
+    root.study(plan.study.name)
     root.prepare()
     submission = submission_of(plan)
     found = holder(root.lock_file)
@@ -104,9 +106,11 @@ def submit_plan(plan: Plan, runs: Path, priority: int = 0) -> str:
     """Leave a plan for the supervisor, whether or not one is up; return the message's name.
 
     Raises:
+        InputError: the study cannot have a folder of its name there.
         EnvironmentUnfit: the runs root cannot be written.
     """
     root = RunsRoot(runs)
+    root.study(plan.study.name)
     root.prepare()
     return drop(root, submission_of(plan, priority))
 

@@ -75,7 +75,9 @@ class RunsRoot:
         return RunDirectory(self._inside(self.jobs, directory))
 
     def study(self, name: str) -> Path:
-        """Return a study's folder; raise InputError if the name leads anywhere else."""
+        """Return a study's folder; raise InputError if the name leads anywhere else, or is taken."""
+        if name in ("jobs", "inbox") or name.startswith(("queue.", "supervisor.")):
+            raise InputError(name, "is taken in every runs folder", "another name for the study")
         return self._inside(self.path, name)
 
     def report(self, study: str) -> Path:
