@@ -33,7 +33,7 @@ class Inbox:
             InputError: it is larger than a supervisor would read.
         """
         self.path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        name = f"{time.time_ns():020d}-{os.getpid()}-{secrets.token_hex(4)}.json"
+        name = f"{self._moment():020d}-{os.getpid()}-{secrets.token_hex(4)}.json"
         data = json.dumps(message, allow_nan=False).encode()
         if len(data) > SIZE_CAP:
             raise InputError(
@@ -41,6 +41,11 @@ class Inbox:
             )
         write_bytes(self.path / name, data)
         return name
+
+    def _moment(self) -> int:
+        """Return now in nanoseconds, or, if somebody set back the clock, what is after all that waits."""
+        before = (path.name[:20] for path in self.waiting())
+        return max(time.time_ns(), *(int(one) + 1 for one in before if one.isdecimal()), 0)
 
     def waiting(self) -> list[Path]:
         """Return the messages that wait, oldest first."""

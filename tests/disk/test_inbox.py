@@ -1,0 +1,20 @@
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+import pytest
+
+from engine.disk.inbox import Inbox
+
+
+def test_messages_keep_their_order_though_the_clock_is_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    inbox, now = Inbox(tmp_path), time.time_ns()
+    (tmp_path / "note.json").write_text("{}")
+    names = []
+    for shift in (0, -3600, -7200, 10):
+        monkeypatch.setattr(time, "time_ns", lambda shift=shift: now + shift * 10**9)
+        names.append(inbox.drop({"shift": shift}))
+    assert [path.name for path in inbox.waiting()] == [*names, "note.json"]
