@@ -12,6 +12,7 @@ from typing import Any
 
 import engine
 from engine.client.queue import supervisor
+from engine.disk.heartbeat import start_of
 from engine.disk.root import RunsRoot
 from engine.errors import EnvironmentUnfit, JobFailed
 from engine.jobs.lock import describe, holder
@@ -63,7 +64,7 @@ def stop_supervisor(root: RunsRoot, wait: float = LEAVE_SECONDS) -> int | None:
     """Ask the supervisor to drain and leave, wait until it has, and return its pid; None: none was up.
 
     Raises:
-        EnvironmentUnfit: it is a `run` in somebody's terminal.
+        EnvironmentUnfit: it is a `run` in somebody's terminal, or in another container.
         JobFailed: it has not left in time.
     """
     found = holder(root.lock_file)
@@ -74,6 +75,12 @@ def stop_supervisor(root: RunsRoot, wait: float = LEAVE_SECONDS) -> int | None:
             f"--runs {root.path}: {describe(found)} is a `run`; Ctrl-C in its terminal stops it"
         )
     pid = int(found["pid"])
+    if "started" in found and start_of(pid) != found["started"]:
+        # Its number means another process here, or none.
+        raise EnvironmentUnfit(
+            f"--runs {root.path}: {describe(found)} is in another container or on another machine; "
+            "stop it there"
+        )
     os.kill(pid, signal.SIGTERM)
     deadline = time.monotonic() + wait
     while (left := holder(root.lock_file)) is not None and left.get("pid") == pid:

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
+from engine.disk.heartbeat import start_of
 from engine.errors import EnvironmentUnfit
 
 PATIENCE = 10
@@ -34,7 +35,8 @@ def hold(path: Path, runs: Path, mode: Mode) -> Iterator[None]:
                 "another folder"
             )
         file.truncate(0)
-        json.dump({"pid": os.getpid(), "mode": mode}, file)
+        pid = os.getpid()
+        json.dump({"pid": pid, "mode": mode, "started": start_of(pid)}, file)
         file.flush()
         yield
         file.truncate(0)
@@ -51,7 +53,7 @@ def _lock(descriptor: int) -> bool:
 
 
 def holder(path: Path) -> dict[str, Any] | None:
-    """Return who holds a runs root's lock (`pid`, `mode`), None if nobody does."""
+    """Return who holds a runs root's lock (`pid`, `mode`, when it `started`), None if nobody does."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW)
     except OSError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import pty
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from engine.client import queue as client
+from engine.client.daemon import stop_supervisor
 from engine.client.studies import drop
 from engine.disk.heartbeat import lives, read_sign
 from engine.disk.root import RunsRoot
@@ -209,6 +211,20 @@ def test_a_foreground_run_is_no_supervisor_to_submit_to_or_to_stop(root: RunsRoo
             assert done.returncode == 3
             assert f"process {os.getpid()}" in done.stderr
             assert len(done.stderr.splitlines()) <= 3
+
+
+def test_down_ends_no_process_that_only_has_the_number_of_a_supervisor(root: RunsRoot) -> None:
+    """In another container, over a shared folder, the number is somebody else's."""
+    root.prepare()
+    words = [sys.executable, "-c", "import time; time.sleep(60)"]
+    with subprocess.Popen(words) as bystander, open(root.lock_file, "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        json.dump({"pid": bystander.pid, "mode": "service", "started": "1"}, lock)
+        lock.flush()
+        with pytest.raises(EnvironmentUnfit, match="in another container"):
+            stop_supervisor(root, wait=0.5)
+        assert bystander.poll() is None
+        bystander.kill()
 
 
 def test_run_hands_over_to_a_supervisor_that_is_up(

@@ -320,7 +320,8 @@ def test_two_supervisors_are_one_too_many(tmp_path: Path) -> None:
     lock = tmp_path / ".runner"
     assert holder(lock) is None
     with hold(lock, tmp_path, "service"):
-        assert holder(lock) == {"pid": os.getpid(), "mode": "service"}
+        us = os.getpid()
+        assert holder(lock) == {"pid": us, "mode": "service", "started": start_of(us)}
         said = f"process {os.getpid()} is executing there"
         with pytest.raises(EnvironmentUnfit, match=said), hold(lock, tmp_path, "service"):
             pass
@@ -336,7 +337,8 @@ def test_the_lock_goes_with_a_holder_that_is_killed(tmp_path: Path) -> None:
     process = subprocess.Popen([sys.executable, "-c", code, str(lock)], stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()
-    assert holder(lock) == {"pid": process.pid, "mode": "service"}
+    found = {"pid": process.pid, "mode": "service", "started": start_of(process.pid)}
+    assert holder(lock) == found
     process.kill()
     process.communicate()
     assert holder(lock) is None
