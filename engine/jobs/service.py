@@ -31,6 +31,8 @@ from engine.study.profile import Placement
 LOG_BYTES, LOG_FILES = 4 << 20, 3
 STATE_SECONDS = 1.0
 BACKUP_SECONDS = 300.0
+MOST_RESTORED = 5
+"""How often a queue that is damaged under its supervisor is restored by it: then the disk is at fault."""
 
 
 def serve(
@@ -65,25 +67,49 @@ def serve(
     study = submission.study if submission else None
     with hold(root.lock_file, root.path, mode), _logging(root):
         name = Inbox(root.inbox).drop(submission.model_dump(mode="json")) if submission else ""
-        with closing(open_or_restore(root, stop)) as queue:
-            supervisor = Supervisor(
-                root, queue, placement, launcher, study=study, report=report, limits=limits
-            )
-            log.info(
-                "up: process %d, %s, %d slots", os.getpid(), placement.profile, placement.slots
-            )
-            with _Life(root, queue, supervisor, mode, placement) as life:
-                while not stop() and not _ended(supervisor, name):
-                    supervisor.careful_tick()
-                    life.show()
-                    if (supervisor.inbox.refused / name).is_file():
-                        raise InputError(
-                            study or "", "its submission was refused", f"see {root.log_file}"
-                        )
-                    supervisor.wait()
-            if study and not _ended(supervisor, name):
-                pause_study(queue, study)
-                raise Interrupted("stopped; the same command goes on where it was")
+        restored = 0
+        while True:
+            with closing(open_or_restore(root, stop)) as queue:
+                supervisor = Supervisor(
+                    root, queue, placement, launcher, study=study, report=report, limits=limits
+                )
+                log.info(
+                    "up: process %d, %s, %d slots", os.getpid(), placement.profile, placement.slots
+                )
+                try:
+                    with _Life(root, queue, supervisor, mode, placement) as life:
+                        _work(supervisor, life, stop, study, name)
+                except sqlite3.DatabaseError as damage:
+                    # The kinds of this error are a full disk, a lock, a bug; itself it is damage.
+                    restored += 1
+                    if type(damage) is not sqlite3.DatabaseError or restored > MOST_RESTORED:
+                        raise
+                    log.error("the queue was damaged meanwhile: %s", damage)
+                    set_aside(root.database)  # so that it is restored
+                    continue
+                if study and not _ended(supervisor, name):
+                    pause_study(queue, study)
+                    raise Interrupted("stopped; the same command goes on where it was")
+                return
+
+
+def _work(
+    supervisor: Supervisor,
+    life: _Life,
+    stop: Callable[[], bool],
+    study: str | None,
+    submission: str,
+) -> None:
+    """Work until asked to stop, or until the one study to work for has ended; raise InputError if that study
+    was refused."""
+    refused = supervisor.inbox.refused / submission
+    while not stop() and not _ended(supervisor, submission):
+        supervisor.careful_tick()
+        life.show()
+        if refused.is_file():
+            said = f"see {supervisor.root.log_file}"
+            raise InputError(study or "", "its submission was refused", said)
+        supervisor.wait()
 
 
 def _ended(supervisor: Supervisor, submission: str) -> bool:

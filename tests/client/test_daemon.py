@@ -227,6 +227,20 @@ def test_down_ends_no_process_that_only_has_the_number_of_a_supervisor(root: Run
         bystander.kill()
 
 
+def test_a_queue_that_is_damaged_while_it_is_worked_off_is_restored_at_once(
+    root: RunsRoot,
+) -> None:
+    submit(root, study_of(*(asked(f"job {n}", config={"seconds": 1.0}) for n in range(4))))
+    pid = answer(root, "up", "--profile", "cpu")["pid"]
+    until(lambda: len(list(root.jobs.glob("*/worker.json"))) == 2)
+    with open(root.database, "r+b") as file:
+        file.write(b"\xff" * root.database.stat().st_size)
+    until(lambda: ended(root), seconds=90.0)
+    assert set(states(root).values()) == {"done"}
+    assert (holder(root.lock_file) or {}).get("pid") == pid
+    assert list(root.path.glob("queue.sqlite3.damaged-*"))
+
+
 def test_run_hands_over_to_a_supervisor_that_is_up(
     root: RunsRoot, study_data: dict[str, Any], write_study: Callable[[dict[str, Any]], Path]
 ) -> None:
