@@ -42,6 +42,8 @@ PRELOAD = (
 """In the order in which jobs come to need them; requests are served between any two. TransformerLens is not
 among them: it starts a thread."""
 _PR_SET_PDEATHSIG = 1
+SPEECH = 100
+"""Descriptor of the protocol, away from where libraries print."""
 
 
 def main() -> int:
@@ -51,6 +53,9 @@ def main() -> int:
         signal.signal(
             number, signal.SIG_IGN
         )  # who started us decides, by closing our standard input
+    # A library that prints while it is imported must not talk into the protocol.
+    os.dup2(1, SPEECH, inheritable=False)
+    os.dup2(2, 1)
     children: set[int] = set()
     wake, alarm = os.pipe()
     os.set_blocking(alarm, False)
@@ -71,6 +76,9 @@ def main() -> int:
                 run = RunDirectory(Path(request["directory"]), request["attempt"])
                 children.add(_start(run, detached))
         elif left:
+            if len(left) == len(PRELOAD):
+                # Of the code that is imported now, whatever the disk holds when a worker asks.
+                worker.remember_code()
             with contextlib.suppress(ImportError):  # a worker that needs it will say so itself
                 import_module(left.pop(0))
             worker.versions()
@@ -88,7 +96,7 @@ def _nothing(number: int, frame: FrameType | None) -> None:
 
 def _say(**message: object) -> None:
     with contextlib.suppress(OSError):  # nobody listens any more; standard input will close, too
-        os.write(1, json.dumps(message).encode() + b"\n")
+        os.write(SPEECH, json.dumps(message).encode() + b"\n")
 
 
 def _reap(children: set[int]) -> None:
@@ -134,6 +142,7 @@ def _fork(run: RunDirectory, detached: bool) -> int:
                 os._exit(130)
         os.setsid()
         signal.set_wakeup_fd(-1)
+        os.close(SPEECH)
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGCHLD):
             signal.signal(number, signal.SIG_DFL)
         log = os.open(run.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)

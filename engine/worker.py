@@ -23,10 +23,11 @@ from engine.disk.failpoints import enter_role
 from engine.disk.heartbeat import Heartbeat
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.rundir import RunDirectory
-from engine.errors import HusaiError, Interrupted, Superseded
+from engine.errors import EnvironmentUnfit, HusaiError, Interrupted, Superseded
 from engine.jobs.failures import EXIT_CODES, sort_of
-from engine.study.fingerprint import package_version
+from engine.study.fingerprint import code_fingerprint, package_version
 
+KINDS = ("subject", "activations", "cohort", "analysis", "report")
 _VERSIONS = ("husai", "torch", "transformer-lens", "numpy", "scipy", "safetensors")
 
 
@@ -68,6 +69,7 @@ def _follow_leash(stop: threading.Event) -> None:
 
 def _work(run: RunDirectory, stop: threading.Event) -> int:
     job = run.read_job()
+    _check_code(job)
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
     with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0):
         run.check_attempt()
@@ -102,6 +104,22 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         run.remove_checkpoints()
         _log(f"done in {seconds:.1f} s")
     return 0
+
+
+def remember_code() -> None:
+    """Take note of the code of every kind of job, as it is on the disk now."""
+    for kind in KINDS:
+        code_fingerprint(kind)
+
+
+def _check_code(job: dict[str, Any]) -> None:
+    """Raise EnvironmentUnfit if a job was planned by other code than ours: its key would not be true."""
+    planned = job.get("code")
+    if planned and planned != code_fingerprint(job["kind"]):
+        raise EnvironmentUnfit(
+            f"{job['name']} was planned by another version of husai than this worker's; after an upgrade, "
+            "`husai-engine down`, `up`, and submit the study again"
+        )
 
 
 class _only_worker:  # noqa: N801  reads as a verb in `with`

@@ -34,7 +34,7 @@ MEANT = {
     "cancel": OPEN,
     "pause": ("queued", "running"),
     "resume": ("paused",),
-    "retry": ("failed", "cancelled", "skipped"),
+    "retry": ("failed", "cancelled", "skipped", "paused"),
     "priority": OPEN,
 }
 """Order → states of the jobs that it changes."""

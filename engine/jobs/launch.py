@@ -22,6 +22,8 @@ LOST = -9
 """Exit code of workers whose nursery is gone: it was killed, and they with it."""
 
 
+ANSWER_SECONDS = 10.0
+"""How long a nursery may take to tell that a worker has ended which was killed."""
 UNKNOWN = 1 << 16
 """Exit code of a worker that ended while nobody who could know it was there."""
 
@@ -202,11 +204,13 @@ class NurseryLauncher:
         self._torn = b""
         self._pids: dict[str, int] = {}
         self._codes: dict[int, int] = {}
+        self._killed: dict[str, float] = {}
 
     def start(self, run: RunDirectory, attempt: int) -> ForkedHandle:
         """Ask for the worker of a run directory; its output is appended to the run's log."""
         directory = str(run.path.resolve())
         self._pids.pop(directory, None)
+        self._killed.pop(directory, None)
         if self._process is None or self._process.poll() is not None:
             self._listen()  # the last words of the one before
             self._open()
@@ -237,12 +241,20 @@ class NurseryLauncher:
         pid = self._pids.get(directory)
         if pid is not None and pid in self._codes:
             return self._codes[pid]
-        return None if parent.poll() is None else LOST
+        if parent.poll() is not None:
+            return LOST
+        killed = self._killed.get(directory)
+        if killed is not None and time.monotonic() - killed > ANSWER_SECONDS:
+            parent.kill()  # stopped, or stuck in an import: it would never tell
+            return LOST
+        return None
 
     def signal(self, directory: str, number: signal.Signals) -> None:
         """Send a signal to a directory's worker and what it started, if it runs."""
         self._listen()
         pid = self._pids.get(directory)
+        if number == signal.SIGKILL:
+            self._killed.setdefault(directory, time.monotonic())
         if pid is not None and pid not in self._codes:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(pid, number)

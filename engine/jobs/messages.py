@@ -26,6 +26,8 @@ class JobFile(Config):
     """Name for people."""
     key: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
     """Content key."""
+    code: Annotated[str, Field(pattern=r"^([0-9a-f]{16})?$")] = ""
+    """Digest of the code that the key stands for; empty: not known."""
     config: dict[str, Any]
     """Settings that decide the result."""
     policy: dict[str, Any]

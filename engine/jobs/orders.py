@@ -60,7 +60,8 @@ def _not_shared(connection: sqlite3.Connection, chosen: list[str], study: str) -
 
 
 def _retry(connection: sqlite3.Connection, chosen: list[str]) -> list[str]:
-    """Queue lost jobs again with what they need, and what was given up because of them."""
+    """Queue lost jobs again with what they need, and what was given up because of them; jobs that are held, or
+    about to be cancelled, go on."""
     family = _closure(connection, chosen, "needed", "directory")
     family |= _closure(connection, list(family), "directory", "needed")
     lost = sorted(_among(connection, family, "('failed', 'cancelled', 'skipped')"))
@@ -82,7 +83,14 @@ def _retry(connection: sqlite3.Connection, chosen: list[str]) -> list[str]:
             (row["report"],),
         )
         connection.execute("UPDATE studies SET report = whole WHERE report = ?", (row["report"],))
-    return lost
+    held = sorted(set(chosen) & _among(connection, set(chosen), "('queued', 'running')"))
+    freed = connection.execute(
+        # A worker that was asked to leave does so; its job is then queued, not ended.
+        "UPDATE jobs SET held = 0 WHERE held != 0 AND directory IN (SELECT value FROM json_each(?)) "
+        "RETURNING directory",
+        (json.dumps(held),),
+    ).fetchall()
+    return [*lost, *(row["directory"] for row in freed)]
 
 
 def _closure(connection: sqlite3.Connection, start: list[str], to: str, given: str) -> set[str]:

@@ -88,7 +88,8 @@ def serve(
                     set_aside(root.database)  # so that it is restored
                     continue
                 if study and not _ended(supervisor, name):
-                    pause_study(queue, study)
+                    with contextlib.suppress(sqlite3.OperationalError):  # locked: it just goes on
+                        pause_study(queue, study)
                     raise Interrupted("stopped; the same command goes on where it was")
                 return
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.jobs.messages import AskedJob, JobFile, Submission
+from engine.study.fingerprint import code_fingerprint
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan
 from engine.study.profile import Placement, worker_environment
@@ -40,6 +41,7 @@ def job_file(job: Job, placement: Placement, system: str) -> dict[str, Any]:
         "kind": job.kind,
         "name": job.name,
         "key": job.key,
+        "code": code_fingerprint(job.kind),
         "config": job.config,
         "policy": job.policy,
         "inputs": job.inputs,

@@ -56,7 +56,7 @@ def code_fingerprint(kind: str) -> str:
     total = hashlib.sha256()
     sources = code_of(kind)
     for source in sorted(sources):
-        total.update(_tree(source).encode())
+        total.update(_parsed(source)[0].encode())
     for sheet in sorted(
         sheet for folder in {s.parent for s in sources} for sheet in folder.glob("*.css")
     ):
@@ -73,14 +73,22 @@ def code_of(kind: str) -> set[Path]:
         source = waiting.pop()
         if source not in found:
             found.add(source)
-            waiting += _imports(source, root)
+            waiting += _parsed(source)[1]
     return found
 
 
-def _imports(source: Path, root: Path) -> list[Path]:
+@cache
+def _parsed(source: Path) -> tuple[str, tuple[Path, ...]]:
+    """Return the syntax tree of a module as text, and the engine's modules that it imports anywhere."""
+    root = Path(engine.__path__[0])
+    tree = ast.parse(source.read_text(encoding="utf-8"))
+    return _text(tree), tuple(_imports(tree, root))
+
+
+def _imports(tree: ast.AST, root: Path) -> list[Path]:
     """Return the engine's modules that a module imports anywhere, also inside functions."""
     names: set[str] = set()
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -89,8 +97,8 @@ def _imports(source: Path, root: Path) -> list[Path]:
     return [place for place in places if place.is_relative_to(root) and place.is_file()]
 
 
-def _tree(source: Path) -> str:
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+def _text(tree: ast.AST) -> str:
+    """Return a syntax tree as text; its docstrings are taken out."""
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list) and body and _is_docstring(body[0]):

@@ -302,3 +302,16 @@ def test_four_claimers_take_every_job_once(tmp_path: Path) -> None:
     assert len(counts) == 120
     assert set(counts.values()) == {1}
     assert sum(bool(mine) for mine in taken) >= 2, "they really raced"
+
+
+def test_retry_takes_back_a_cancellation_whose_worker_has_not_left(queue: Queue) -> None:
+    queue.submit("m", study_of(asked("one"), asked("two")))
+    one = queue.ready()
+    assert one is not None
+    assert queue.claim(one.directory) is not None
+    for number, (command, target) in enumerate([("cancel", "s/one"), ("pause", "s/two")]):
+        assert carry_out(queue, f"a{number}", Order(command=command, target=target))  # type: ignore[arg-type]
+    assert len(carry_out(queue, "b", Order(command="retry", target="s"))) == 2
+    assert [job.held for job in queue.members("s")] == [0, 0]
+    assert queue.release(one.directory, 1)
+    assert states(queue) == {"one": "queued", "two": "queued"}

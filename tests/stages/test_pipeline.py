@@ -18,6 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from engine.disk.curves import read_curves
+from engine.study.fingerprint import code_fingerprint
 
 Write = Callable[[dict[str, Any]], Path]
 
@@ -162,7 +163,7 @@ def test_the_workers_of_a_killed_nursery_are_started_once_more(
     study_data["training"] = {"epochs": 100_000, "batch_size": 20}
     runs = tmp_path / "runs"
     process = start("run", str(write_study(study_data)), "--runs", str(runs))
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 180
     while not list(runs.glob("jobs/cohort-*/checkpoints/step-*")) and time.monotonic() < deadline:
         time.sleep(0.02)
     nurseries = find_nurseries(process)
@@ -230,7 +231,7 @@ def test_a_job_can_be_repeated_by_hand(
     [
         (None, 1, "no job.json"),
         ("{", 1, "not JSON"),
-        ('{"kind": "video", "environment": {}}', 2, "one of subject"),
+        ('{"kind": "video", "policy": {}, "environment": {}}', 2, "one of subject"),
     ],
 )
 def test_a_folder_that_is_no_job_is_refused_in_one_line(
@@ -243,3 +244,26 @@ def test_a_folder_that_is_no_job_is_refused_in_one_line(
     assert done.returncode == code
     assert text in done.stdout
     assert "Traceback" not in done.stdout + done.stderr
+
+
+def test_a_worker_of_other_code_than_the_plans_refuses_it(tmp_path: Path) -> None:
+    job = {
+        "kind": "rehearsal",
+        "name": "one",
+        "key": "0" * 64,
+        "code": "0123456789abcdef",
+        "config": {},
+        "policy": {},
+        "inputs": {},
+        "threads": 1,
+        "placement": {"device": "cpu", "precision": "float32", "deterministic": True},
+        "environment": {},
+    }
+    said = []
+    for code in ("0123456789abcdef", code_fingerprint("rehearsal")):
+        (tmp_path / "job.json").write_text(json.dumps({**job, "code": code}))
+        worker = [sys.executable, "-m", "engine.worker", str(tmp_path)]
+        said.append(subprocess.run(worker, capture_output=True, text=True, check=False))
+    assert said[0].returncode == 3
+    assert "planned by another version of husai" in said[0].stdout
+    assert said[1].returncode == 0, said[1].stdout

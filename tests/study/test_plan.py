@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import json
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,7 @@ def test_comments_and_docstrings_redo_nothing_but_code_does(tmp_path: Path) -> N
     for number, text in enumerate(texts):
         path = tmp_path / f"{number}.py"
         path.write_text(text)
-        trees.append(fingerprint._tree(path))
+        trees.append(fingerprint._text(ast.parse(path.read_text())))
     assert trees[0] == trees[1]
     assert trees[0] != trees[2]
 
@@ -208,7 +209,7 @@ def leave_result(runs: Path, number: int, seconds: float, **job: Any) -> None:
     """Leave the job file and the result of a finished job."""
     run = runs / "jobs" / f"{job['kind']}-{number:016}"
     run.mkdir(parents=True)
-    (run / "job.json").write_text(json.dumps({"config": {}, **job}))
+    (run / "job.json").write_text(json.dumps({"config": {}, "policy": {}, **job}))
     (run / "result.json").write_text(json.dumps({"provenance": {"seconds": seconds}}))
 
 
