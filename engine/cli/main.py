@@ -69,6 +69,8 @@ def main(arguments: list[str] | None = None) -> int:
     for output in (sys.stdout, sys.stderr):
         if isinstance(output, io.TextIOWrapper):
             output.reconfigure(errors="backslashreplace")  # κ and ✓ on a terminal without them
+    if wrong := next((word for word in given if _is_no_text(word)), None):
+        return _say(f"{wrong!a}: not text in UTF-8", USAGE, debug)
     try:
         code = app(args=[*asked, *["--help"] * incomplete], standalone_mode=False)
         return USAGE if incomplete else code if isinstance(code, int) else 0
@@ -86,6 +88,11 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         bug = f"{type(error).__name__}: {error}"
         return _say(f"a bug in husai: {bug}; --debug shows where", 1, debug)
+
+
+def _is_no_text(word: str) -> bool:
+    """Return whether an argument holds bytes that are no text: no name and no path of ours has any."""
+    return any("\ud800" <= letter <= "\udfff" for letter in word)
 
 
 def _say(message: str, code: int, debug: bool) -> int:

@@ -7,7 +7,6 @@ import os
 import secrets
 import stat
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -80,9 +79,13 @@ class Inbox:
         os.replace(path, folder / path.name)
         sync_directory(self.path)
 
-    def forget_old(self) -> Iterator[Path]:
-        """Remove archived messages that are older than a month and yield each."""
-        for path in self.archive():
-            if time.time() - path.stat().st_mtime > KEEP_TAKEN_SECONDS:
-                path.unlink(missing_ok=True)
-                yield path
+    def forget_old(self) -> int:
+        """Remove archived messages that are older than a month; return how many."""
+        old = [
+            path
+            for path in self.archive()
+            if time.time() - path.stat().st_mtime > KEEP_TAKEN_SECONDS
+        ]
+        for path in old:
+            path.unlink(missing_ok=True)
+        return len(old)

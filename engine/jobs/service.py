@@ -185,6 +185,7 @@ class _Life:
             try:
                 back_up(self._queue.connection, self._root.backup)
                 self._changes = changes
+                Inbox(self._root.inbox).forget_old()  # the copy holds what they did
             except CorruptArtifact as damage:
                 log.error("the queue is damaged (%s); its last copy is kept", damage)
             except (OSError, sqlite3.Error) as error:

@@ -319,3 +319,9 @@ def test_replacing_another_studys_report_is_said(tmp_path: Path) -> None:
     assert client.replaced_study(plan, tmp_path) == "", "the same study runs again"
     other = client.open_plan("smoke", overrides=["seeds=[7,8,9]"])
     assert "another study named smoke" in client.replaced_study(other, tmp_path)
+
+
+@pytest.mark.parametrize("command", ["jobs", "cancel", "plan", "--runs"])
+def test_an_argument_that_is_no_text_is_refused_in_one_line(command: str, capsys: Capture) -> None:
+    assert cli.main([command, "a\udcff"]) == 2
+    assert capsys.readouterr().err == "husai-engine: 'a\\udcff': not text in UTF-8\n"
