@@ -75,6 +75,9 @@ class FeatureAgreement:
     """[s, t, f]: best cosine of feature f of seed s among the features of seed t."""
     partner: NDArray[np.int64]
     """[s, t, f]: that feature of seed t; -1 where there is none."""
+    runner_up: Floats
+    """[s, t, f]: cosine of the second best feature of seed t: best less it is how clear the match is. NaN
+    where seed t has one feature."""
     stability: Floats
     """[s, f]: share of other seeds in which f has a mutual nearest neighbour with cosine >= .7."""
     p_isotropic: Floats

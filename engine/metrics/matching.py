@@ -114,6 +114,23 @@ def mutual_neighbours(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
     return nearest_A, nearest_B[nearest_A] == rows_A
 
 
+def best_two(cosine_AB: Tensor, nearest_A: Tensor) -> tuple[Tensor, Tensor]:
+    """Largest cosine of each row [A], at its nearest column, and the largest of its other columns [A].
+
+    Of a single column the second is NaN. Equal cosines count twice: a feature with two matches as good
+    as each other has no margin.
+    """
+    place_A1 = nearest_A.unsqueeze(1)
+    best_A1 = cosine_AB.gather(1, place_A1)
+    if cosine_AB.shape[1] == 1:
+        return best_A1.squeeze(1), torch.full_like(best_A1.squeeze(1), torch.nan)
+    # Without its best, a row's largest is its second: a fifth of the time of `topk`, and no copy.
+    cosine_AB.scatter_(1, place_A1, -torch.inf)
+    second_A = cosine_AB.amax(1)
+    cosine_AB.scatter_(1, place_A1, best_A1)
+    return best_A1.squeeze(1), second_A
+
+
 def two_sided(count: int, cosine_AB: Tensor) -> float:
     """½(count/n_A + count/n_B): the share of features in `count` pairs, averaged over sides."""
     n_a, n_b = cosine_AB.shape

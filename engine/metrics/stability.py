@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
 from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
-from engine.metrics.matching import check_tau, metric_names, mutual_neighbours
+from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
 from engine.metrics.nulls import (
     Null,
     check_draws,
@@ -293,8 +293,8 @@ def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) ->
     n_seeds, n_features, d = decoders_SFD.shape
     units = [unit_rows(decoder_FD) for decoder_FD in decoders_SFD]
     kept = [unit.kept.nonzero().flatten().cpu().numpy() for unit in units]
-    best_SSF, p_isotropic_SSF, p_effective_SSF = (
-        np.full((n_seeds, n_seeds, n_features), np.nan) for _ in range(3)
+    best_SSF, runner_up_SSF, p_isotropic_SSF, p_effective_SSF = (
+        np.full((n_seeds, n_seeds, n_features), np.nan) for _ in range(4)
     )
     partner_SSF = np.full((n_seeds, n_seeds, n_features), -1, dtype=np.int64)
     found_SF = np.full((n_seeds, n_features), np.nan)
@@ -305,13 +305,16 @@ def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) ->
     for s, t in combinations(range(n_seeds), 2):
         cosine_AB = unit_cosines(units[s].rows, units[t].rows, sign)
         for a, b, oriented_AB in ((s, t, cosine_AB), (t, s, cosine_AB.T)):
-            nearest_A, mutual_A = (x.cpu().numpy() for x in mutual_neighbours(oriented_AB))
-            best_A = oriented_AB.amax(1).cpu().numpy()
-            best_SSF[a, b, kept[a]] = best_A
+            nearest, mutual = mutual_neighbours(oriented_AB)
+            nearest_A, mutual_A = nearest.cpu().numpy(), mutual.cpu().numpy()
+            best_A, runner_up_A = (x.cpu().numpy() for x in best_two(oriented_AB, nearest))
+            best_SSF[a, b, kept[a]], runner_up_SSF[a, b, kept[a]] = best_A, runner_up_A
             partner_SSF[a, b, kept[a]] = kept[b][nearest_A]
             found_SF[a, kept[a]] += mutual_A & (best_A >= FOUND_AGAIN)
             p_isotropic_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), d, sign)
             if rank is not None:
                 p_effective_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), rank, sign)
     stability_SF = found_SF / (n_seeds - 1)
-    return FeatureAgreement(best_SSF, partner_SSF, stability_SF, p_isotropic_SSF, p_effective_SSF)
+    return FeatureAgreement(
+        best_SSF, partner_SSF, runner_up_SSF, stability_SF, p_isotropic_SSF, p_effective_SSF
+    )

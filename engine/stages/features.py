@@ -65,12 +65,15 @@ def _agreement(
     """Return how well the other seeds have each feature of seed `s`."""
     features = stability.features
     others = [t for t in range(stability.n_seeds) if t != s]
-    best, partner = features.best[s][others], features.partner[s][others]
+    best, partner, runner_up = (
+        array[s][others] for array in (features.best, features.partner, features.runner_up)
+    )
     median = np.median(best, axis=0)
     columns: dict[str, object] = {
         "stability": features.stability[s],
         "best_cosine": list(best.T.astype(np.float32)),
         "partner": list(partner.T.astype(np.int32)),
+        "runner_up": list(runner_up.T.astype(np.float32)),
         "median_best_cosine": median,
     }
     if surrogate_match is not None:

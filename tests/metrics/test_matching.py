@@ -10,6 +10,7 @@ import torch
 from engine.errors import InputError
 from engine.metrics.matching import (
     assignment,
+    best_two,
     gt_mcc,
     matched_mcc,
     metric_names,
@@ -76,6 +77,24 @@ def test_duplicates_fool_the_many_to_one_mean_but_not_the_matching() -> None:
     copies = EYE[:1].repeat(2, 1)
     assert mean_max_cos(copies, EYE) == pytest.approx(0.75)
     assert matched_mcc(copies, EYE) == pytest.approx(0.5)
+
+
+def test_the_second_best_of_a_row_by_hand() -> None:
+    cosines = torch.tensor([[0.9, 0.2, 0.6], [-0.5, -0.1, -0.8], [0.7, 0.7, 0.3]])
+    before = cosines.clone()
+    best, second = best_two(cosines, cosines.argmax(1))
+    assert best.tolist() == pytest.approx([0.9, -0.1, 0.7])
+    assert second.tolist() == pytest.approx([0.6, -0.5, 0.7]), "two equal ones have no margin"
+    assert torch.equal(cosines, before)
+    best, second = best_two(cosines.T, cosines.argmax(0))
+    assert best.tolist() == pytest.approx([0.9, 0.7, 0.6])
+    assert second.tolist() == pytest.approx([0.7, 0.2, 0.3])
+
+
+def test_an_only_column_has_no_second() -> None:
+    best, second = best_two(torch.tensor([[0.5], [0.25]]), torch.tensor([0, 0]))
+    assert best.tolist() == [0.5, 0.25]
+    assert second.isnan().all()
 
 
 def test_mutual_neighbours_by_hand() -> None:

@@ -340,6 +340,20 @@ def test_features_are_followed_through_a_permutation() -> None:
     assert features.p_isotropic[2, 0, -1] == pytest.approx(float(max_cos_p(best, F, D)))
 
 
+def test_the_margin_of_a_match_by_hand() -> None:
+    # Three features of one seed; the other has them turned in the plane of the first two. By 3-4-5:
+    first = torch.tensor([[1.0, 0, 0], [0, 2, 0], [0, 0, 3]])
+    second = torch.tensor([[0.6, 0.8, 0], [-0.8, 0.6, 0], [0, 0, -1]])
+    features = measure(
+        torch.stack([first, second]), surrogate_SFD=None, surrogate_live_SF=None
+    ).features
+    np.testing.assert_allclose(features.best[0, 1], [0.6, 0.8, 0], atol=1e-7)
+    np.testing.assert_allclose(features.runner_up[0, 1], [0, 0.6, 0], atol=1e-7)
+    np.testing.assert_allclose(features.best[1, 0], [0.8, 0.6, 0], atol=1e-7)
+    np.testing.assert_allclose(features.runner_up[1, 0], [0.6, 0, 0], atol=1e-7)
+    assert np.isnan(features.runner_up[0, 0]).all()
+
+
 def test_mean_feature_stability_is_the_shared_fraction() -> None:
     result = measure(noisy_copies(0.65))
     assert 0.1 < result.agreement("shared_fraction@0.7").observed < 0.9
@@ -364,6 +378,7 @@ def test_zero_rows_take_no_part() -> None:
     assert result.agreement("matched_mcc").n_per_seed == (F, F - 1, F, F)
     assert math.isnan(result.features.stability[1, 5])
     assert np.isnan(result.features.best[1, :, 5]).all()
+    assert np.isnan(result.features.runner_up[1, :, 5]).all()
     assert not (result.features.partner[:, 1] == 5).any()
 
 

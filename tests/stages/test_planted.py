@@ -43,6 +43,13 @@ def test_matched_features_are_found_and_shared(execute: Execute, tmp_path: Path)
     assert {"seed", "feature", "density", "live", "stability", "p_surrogate"} <= set(
         table.column_names
     )
+    margins = [
+        best - second
+        for row in table.select(["best_cosine", "runner_up"]).to_pylist()
+        for best, second in zip(row["best_cosine"], row["runner_up"], strict=True)
+    ]
+    assert len(margins) == 5 * 64 * 4, "one of each other seed"
+    assert min(margins) >= 0
     p = [
         value
         for value, live in zip(
