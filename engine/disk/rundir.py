@@ -23,6 +23,8 @@ from engine.disk.atomic import (
 from engine.disk.failpoints import failpoint
 from engine.errors import CorruptArtifact, Superseded
 
+FEATURES = "features.parquet"
+"""Among the artifacts of an analysis and of a report: one row per feature per seed."""
 _STEP = re.compile(r"step-([0-9]{1,18})")
 _MOST_ATTEMPTS = 1 << 31
 

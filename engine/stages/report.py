@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.disk.curves import read_curves
-from engine.disk.rundir import RunDirectory
+from engine.disk.rundir import FEATURES, RunDirectory
 from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
@@ -15,7 +15,6 @@ from engine.stages.flags import flags_of_training, warnings_of_training
 from engine.stages.parts import cohort_parts
 
 SCHEMA = 1
-FEATURES = "features.parquet"
 
 
 def run(context: Context) -> Result:

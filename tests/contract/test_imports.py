@@ -59,7 +59,15 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
 
 
 @pytest.mark.parametrize(
-    "module", ["engine.client.studies", "engine.client.queue", "engine.study.spec", "husai_tui"]
+    "module",
+    [
+        "engine.client.studies",
+        "engine.client.queue",
+        "engine.client.features",
+        "engine.client.filters",
+        "engine.study.spec",
+        "husai_tui",
+    ],
 )
 def test_a_front_ends_module_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert loaded_by(f"import {module}", tmp_path) == []
