@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -22,6 +23,8 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Interrupted
 
 Scalars = dict[str, Any]
+SECONDS = "seconds"
+"""Beside a task's plain values in a checkpoint: how long it has been trained."""
 
 
 class Trainable(Protocol):
@@ -70,37 +73,40 @@ def train(
     Raises:
         Interrupted: `stop` was true; a checkpoint of this moment is on disk.
     """
-    done = _resume(task, run)
+    done, spent = _resume(task, run)
+    started = time.monotonic() - spent
     curves = CurveWriter(run.curves_file, keep_through=done if done else -1)
     mirror = TensorBoardMirror(run, labels, purge_after=done)
     try:
         if done == 0:
-            _record(task, 0, curves, mirror)
+            _record(task, 0, started, curves, mirror)
         while done < steps:
             if stop():
-                save_checkpoint(task, run, done)
+                save_checkpoint(task, run, done, time.monotonic() - started)
                 raise Interrupted(f"stopped at step {done} of {steps}; saved")
             task.step(done)
             done += 1
             measured = done % measure_every == 0 or done == steps
             if measured:
-                _record(task, done, curves, mirror)
+                _record(task, done, started, curves, mirror)
             if measured and task.finished(done):
                 break
             if done < steps and checkpoint(done):
-                save_checkpoint(task, run, done)
+                save_checkpoint(task, run, done, time.monotonic() - started)
     finally:
         curves.close()
         mirror.close()
     return done
 
 
-def _record(task: Trainable, done: int, curves: CurveWriter, mirror: TensorBoardMirror) -> None:
+def _record(
+    task: Trainable, done: int, started: float, curves: CurveWriter, mirror: TensorBoardMirror
+) -> None:
     values = task.measure(done)
     flags = task.flags(done, values)
     for flag in flags:
         print(f"step {done}: {flag.message}", flush=True)
-    curves.write(done, values, flags)
+    curves.write(done, values, flags, seconds=time.monotonic() - started)
     mirror.write(done, values, flags)
 
 
@@ -114,25 +120,29 @@ def checkpoint_rule(every: int | None, warmup: int) -> Callable[[int], bool]:
     return due
 
 
-def save_checkpoint(task: Trainable, run: RunDirectory, done: int) -> None:
-    """Publish a checkpoint of this moment: tensors as safetensors, plain values as JSON."""
+def save_checkpoint(task: Trainable, run: RunDirectory, done: int, seconds: float) -> None:
+    """Publish a checkpoint of this moment: tensors as safetensors, plain values as JSON, and how long the
+    training has taken so far, which decides nothing."""
     tensors, scalars = task.state()
     folder = run.begin_checkpoint(done)
     save_file(
         {k: v.detach().contiguous().cpu() for k, v in tensors.items()}, folder / "state.safetensors"
     )
-    write_json(folder / "state.json", scalars)
+    write_json(folder / "state.json", {**scalars, SECONDS: round(seconds, 3)})
     run.publish_checkpoint(done)
 
 
-def _resume(task: Trainable, run: RunDirectory) -> int:
+def _resume(task: Trainable, run: RunDirectory) -> tuple[int, float]:
+    """Restore the newest sound checkpoint; return its step and the seconds that it took, zeros without one."""
     found = run.newest_checkpoint()
     if found is None:
-        return 0
+        return 0, 0.0
     done, folder = found
-    task.restore(load_file(folder / "state.safetensors"), read_json(folder / "state.json"))
+    scalars = read_json(folder / "state.json")
+    seconds = float(scalars.pop(SECONDS, 0.0))
+    task.restore(load_file(folder / "state.safetensors"), scalars)
     print(f"resumed at step {done}", flush=True)
-    return done
+    return done, seconds
 
 
 def learning_rate(step: int, *, steps: int, peak: float, warmup: int, schedule: str) -> float:

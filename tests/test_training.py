@@ -23,6 +23,7 @@ from engine.training import (
     stream,
     train,
 )
+from tests.conftest import timeless
 
 
 class Descent:
@@ -86,11 +87,35 @@ def test_stopped_anywhere_and_resumed_it_ends_bitwise_the_same(tmp_path: Path) -
         assert resumed.stepped == list(range(stop_at, 20))
         assert torch.equal(resumed.w, whole.w)
         curves = [
-            read_curves(RunDirectory(tmp_path / name).curves_file)
-            for name in ("whole", str(stop_at))
+            timeless(RunDirectory(tmp_path / name).curves_file) for name in ("whole", str(stop_at))
         ]
         assert curves[0] == curves[1]
     assert [row["step"] for row in curves[0]] == [0, 5, 10, 15, 20]
+
+
+def test_the_seconds_of_a_row_go_on_where_the_checkpoint_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Clock(Descent):
+        """Each step takes a second, each start of a process happens at another time."""
+
+        def __init__(self, now: float) -> None:
+            super().__init__()
+            self.now = now
+            monkeypatch.setattr("engine.training.time.monotonic", lambda: self.now)
+
+        def step(self, index: int) -> None:
+            super().step(index)
+            self.now += 1
+
+    run = RunDirectory(tmp_path)
+    with pytest.raises(Interrupted):
+        go(Clock(now=100.0), run, stop_at=12)
+    seconds = [(row["step"], row["seconds"]) for row in read_curves(run.curves_file)]
+    assert seconds == [(0, 0), (5, 5), (10, 10)]
+    go(Clock(now=7.0), run)
+    seconds = [(row["step"], row["seconds"]) for row in read_curves(run.curves_file)]
+    assert seconds == [(0, 0), (5, 5), (10, 10), (15, 15), (20, 20)]
 
 
 def test_a_kill_costs_at_most_the_steps_since_the_last_checkpoint(tmp_path: Path) -> None:

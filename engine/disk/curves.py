@@ -13,6 +13,8 @@ from typing import Any, Self
 
 Value = float | Sequence[float]
 Row = dict[str, Any]
+NOT_VALUES = frozenset({"step", "seconds", "flags"})
+"""Names in a row that are no measurement."""
 
 
 @dataclass(frozen=True)
@@ -43,10 +45,19 @@ class CurveWriter:
             os.replace(aside, path)
         self._file = open(path, "a", buffering=1, encoding="utf-8")  # noqa: SIM115
 
-    def write(self, step: int, values: Mapping[str, Value], flags: Sequence[Flag] = ()) -> None:
-        """Append one row: the step, its named values (a number, or a list with one per seed), and, where
-        there are any, its red flags as a list under `flags`."""
+    def write(
+        self,
+        step: int,
+        values: Mapping[str, Value],
+        flags: Sequence[Flag] = (),
+        seconds: float | None = None,
+    ) -> None:
+        """Append one row: the step, the seconds of training up to it where they are told, its named values
+        (a number, or a list with one per seed), and, where there are any, its red flags as a list under
+        `flags`."""
         row: Row = {"step": step}
+        if seconds is not None:
+            row["seconds"] = round(seconds, 3)
         row.update((name, _finite(value)) for name, value in values.items())
         if flags:
             row["flags"] = [asdict(flag) for flag in flags]

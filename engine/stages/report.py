@@ -77,7 +77,7 @@ def _trace(analysis: RunDirectory) -> dict[str, Any]:
         for row in read_curves(part.curves_file):
             joined = rows.setdefault(row["step"], {"step": row["step"]})
             for name, values in row.items():
-                if name != "step":
+                if name not in ("step", "seconds"):  # parts take their time one by one
                     joined[name] = joined.get(name, []) + values
     seeds = [seed for part in parts for seed in part.read_job()["config"]["seeds"]]
     return {"curves": list(rows.values()), "seeds": seeds}

@@ -63,6 +63,7 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
     [
         "engine.client.studies",
         "engine.client.queue",
+        "engine.client.curves",
         "engine.client.features",
         "engine.client.filters",
         "engine.study.spec",

@@ -10,12 +10,12 @@ def test_rows_come_back_with_gaps_for_what_is_not_finite(tmp_path: Path) -> None
     path = tmp_path / "c.jsonl"
     with CurveWriter(path) as curves:
         curves.write(0, {"loss": 2.5, "l0": [3.0, math.nan]})
-        curves.write(10, {"loss": math.inf})
+        curves.write(10, {"loss": math.inf}, seconds=1.23456)
     assert read_curves(path) == [
         {"step": 0, "loss": 2.5, "l0": [3.0, None]},
-        {"step": 10, "loss": None},
+        {"step": 10, "seconds": 1.235, "loss": None},
     ]
-    assert read_last_row(path) == {"step": 10, "loss": None}
+    assert read_last_row(path) == {"step": 10, "seconds": 1.235, "loss": None}
 
 
 def test_a_torn_last_line_is_left_out(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ from engine.errors import Interrupted
 from engine.saes.cohort import Cohort
 from engine.study.sae import Sae
 from engine.training import checkpoint_rule, train
+from tests.conftest import timeless
 from tests.saes.conftest import TRAINING, activations
 from tests.saes.test_cohort import ALL, COUPLED_TOPK, NAMES, TOPK
 
@@ -74,7 +75,7 @@ def assert_equal_ends(folder: Path, ours: Cohort, reference: Cohort) -> None:
     assert ours_state[0].keys() == state[0].keys()
     for name, tensor in state[0].items():
         assert torch.equal(ours_state[0][name].nan_to_num(), tensor.nan_to_num()), name
-    curves = [read_curves(folder / name / "curves.jsonl") for name in ("whole", "killed")]
+    curves = [timeless(folder / name / "curves.jsonl") for name in ("whole", "killed")]
     assert curves[0] == curves[1]
     assert [row["step"] for row in curves[0]] == [0, 7, 14, 21, 28, 35, 40]
 

@@ -11,13 +11,13 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from engine.disk.curves import read_curves
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged, Interrupted
 from engine.study.subject import Modular
 from engine.subjects.modular import Grokking, Row
 from engine.subjects.transformer import weights
 from engine.training import BatchOrder, checkpoint_rule, train
+from tests.conftest import timeless
 
 
 def config(**training: object) -> Modular:
@@ -213,7 +213,7 @@ def test_interrupted_and_resumed_is_bitwise_the_same(tmp_path: Path, stop_at: in
     for name, tensor in expected.items():
         assert torch.equal(tensor.nan_to_num(-7.0), found[name].nan_to_num(-7.0)), name
     assert second.confirmed_since == straight.confirmed_since == 8
-    curves = [read_curves(RunDirectory(tmp_path / n).curves_file) for n in ("straight", "cut")]
+    curves = [timeless(RunDirectory(tmp_path / n).curves_file) for n in ("straight", "cut")]
     assert curves[0] == curves[1]
     assert [row["step"] for row in curves[0]] == [0, 4, 8, 12, 16, 20, 24]
     assert [row["step"] for row in second.rows] == [0, 4, 8, 12, 16, 20, 24]
