@@ -101,7 +101,7 @@ class LocalLauncher:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=_environment({}),
+                env=module_environment({}),
             )
         return LocalHandle(process)
 
@@ -142,7 +142,7 @@ class AdoptedHandle:
                 os.killpg(self._sign.pid, number)
 
 
-def _environment(settings: Mapping[str, str]) -> dict[str, str]:
+def module_environment(settings: Mapping[str, str]) -> dict[str, str]:
     """Return our environment with settings, and this package importable whatever the current folder."""
     root = str(Path(__file__).parents[2])
     path = os.pathsep.join(filter(None, (root, os.environ.get("PYTHONPATH"))))
@@ -156,7 +156,7 @@ def run_module(module: str, arguments: Sequence[str], settings: Mapping[str, str
     """
     command = [sys.executable, "-P", "-m", module, *arguments]
     done = subprocess.run(
-        command, stdout=subprocess.PIPE, env=_environment(settings), text=True, check=False
+        command, stdout=subprocess.PIPE, env=module_environment(settings), text=True, check=False
     )
     return done.stdout
 
@@ -228,7 +228,7 @@ class NurseryLauncher:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             start_new_session=True,
-            env=_environment(self._settings),
+            env=module_environment(self._settings),
         )
         assert self._process.stdout is not None
         os.set_blocking(self._process.stdout.fileno(), False)

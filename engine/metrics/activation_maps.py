@@ -82,16 +82,30 @@ def score_features(
     )
 
 
+def map_spectrum(F_RF: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
+    """Share of each map's variance at frequency k of t, for t in `FAMILIES` and k = 1..K: [4, K, F].
+
+    Summed over t it is pi_k. NaN where a feature is constant; `InputError` as in `score_features`.
+    """
+    power_4KF, variance_F, _ = _power(F_RF, p, task)
+    return power_4KF / variance_F
+
+
 def _moments(F_RF: Tensor, p: int, task: fourier.Task) -> tuple[Tensor, Tensor, Tensor]:
     """Per feature: pi [K, F], eta² [4, F] and class means [n, F]."""
+    power_4KF, variance_F, marginals = _power(F_RF, p, task)
+    eta2 = marginals.var(1, correction=0) / variance_F
+    return power_4KF.sum(0) / variance_F, eta2, marginals[answer_family(task)]
+
+
+def _power(F_RF: Tensor, p: int, task: fourier.Task) -> tuple[Tensor, Tensor, Tensor]:
+    """Variance per family and frequency [4, K, F], in all [F] (NaN for a constant map), marginals [4, n, F]."""
     marginals = grid_marginals(F_RF, p, task)
-    variance = total_variance(F_RF, p, task)
+    variance_F = total_variance(F_RF, p, task)
     # Below rounding of the mean square a map is constant, and every ratio to it noise.
-    scale = F_RF.detach().cpu().abs().amax(0).double()
-    variance[variance <= 1e-14 * scale.square()] = torch.nan
-    power_4KF = marginal_spectrum(marginals).abs().square() / 2
-    eta2 = marginals.var(1, correction=0) / variance
-    return power_4KF.sum(0) / variance, eta2, marginals[answer_family(task)]
+    scale_F = F_RF.detach().cpu().abs().amax(0).double()
+    variance_F[variance_F <= 1e-14 * scale_F.square()] = torch.nan
+    return marginal_spectrum(marginals).abs().square() / 2, variance_F, marginals
 
 
 def _harmonics(n: int, count: int) -> Tensor:

@@ -71,6 +71,38 @@ TINY: dict[str, Any] = {
     "analysis": {"surrogate": False},
 }
 
+GRID: dict[str, Any] = {
+    **TINY,
+    "name": "grid",
+    "subject": {
+        "kind": "modular",
+        "modulus": 11,
+        "split": {"train": 0.5},
+        "transformer": {"d_model": 16, "heads": 2, "d_mlp": 32},
+        "training": {"steps": 150, "batch_size": 64, "lr": 7e-3, "weight_decay": 1.0},
+        "gates": "warn",
+    },
+    "hooks": ["blocks.0.hook_resid_post"],
+    "saes": [
+        {"architecture": "topk", "d_sae": 24, "k": 3},
+        {"architecture": "relu", "d_sae": 24, "l1": 1e-2},
+    ],
+}
+"""A transformer that need not grok: its maps are maps all the same."""
+
+
+FINISHED: dict[str, Path] = {}
+
+
+def finished_study(data: dict[str, Any], factory: pytest.TempPathFactory) -> Path:
+    """Return a runs root with a finished study, the same one in all modules."""
+    name = data["name"]
+    if name not in FINISHED:
+        runs = factory.mktemp(name)
+        execute(data, runs)
+        FINISHED[name] = runs
+    return FINISHED[name]
+
 
 def execute(data: dict[str, Any], runs: Path) -> None:
     """Run a whole study, given as plain data, in this process."""
@@ -78,15 +110,13 @@ def execute(data: dict[str, Any], runs: Path) -> None:
     outcome = run_plan(
         plan, runs, on_event=lambda event: None, stop=lambda: False, launcher=InProcess()
     )
-    assert not outcome.failed
+    assert not outcome.failed, outcome.failed
 
 
 @pytest.fixture(scope="session")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A runs root with one finished study, `tiny`, of two cohorts; not to be changed."""
-    runs = tmp_path_factory.mktemp("tiny")
-    execute(TINY, runs)
-    return runs
+    return finished_study(TINY, tmp_path_factory)
 
 
 @pytest.fixture
@@ -94,3 +124,9 @@ def finished(tiny: Path, tmp_path: Path) -> Path:
     """A copy of it that may be changed."""
     shutil.copytree(tiny, tmp_path / "runs")
     return tmp_path / "runs"
+
+
+@pytest.fixture(scope="session")
+def grid(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A runs root with one finished study on a grid, `grid`, of two cohorts; not to be changed."""
+    return finished_study(GRID, tmp_path_factory)

@@ -66,6 +66,7 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
         "engine.client.curves",
         "engine.client.features",
         "engine.client.filters",
+        "engine.client.microscope",
         "engine.study.spec",
         "husai_tui",
     ],

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.activation_maps import _controls, _harmonics, score_features
+from engine.metrics.activation_maps import _controls, _harmonics, map_spectrum, score_features
 
 P, K = 113, 14
 LINE = 2 * torch.pi * K * torch.arange(P, dtype=torch.float64) / P
@@ -71,6 +71,24 @@ class TestSelectivity:
         assert float(scores.family.mean()) == pytest.approx(
             float(scores.family_control.mean()), abs=2e-4
         )
+
+
+class TestSpectrum:
+    def test_a_wave_of_the_sum_has_one_line(self) -> None:
+        spectrum = map_spectrum(columns(torch.cos(A + B), 3 + torch.sin(A - B)), P)
+        assert spectrum.shape == (4, 56, 2)
+        expected = torch.zeros(4, 56, 2, dtype=torch.float64)
+        expected[2, K - 1, 0] = expected[3, K - 1, 1] = 1
+        torch.testing.assert_close(spectrum, expected, atol=1e-9, rtol=0)
+
+    def test_it_sums_to_the_selectivity(self) -> None:
+        maps = columns(torch.cos(A + B).relu(), A.cos() * B.cos())
+        spectrum, scores = map_spectrum(maps, P), score_features(maps, P)
+        assert spectrum.sum(0).amax(0).tolist() == pytest.approx(scores.selectivity.tolist())
+        assert spectrum[:, K - 1, 1].tolist() == pytest.approx([0, 0, 0.5, 0.5], abs=1e-9)
+
+    def test_a_constant_map_has_none(self) -> None:
+        assert map_spectrum(torch.ones(P * P, 1), P).isnan().all()
 
 
 class TestVarianceShares:
