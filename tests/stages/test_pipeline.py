@@ -17,7 +17,6 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from engine.disk.curves import read_curves
 from engine.study.fingerprint import code_fingerprint
 from tests.conftest import timeless
 
