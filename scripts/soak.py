@@ -46,6 +46,8 @@ READING = (
 """Commands that must answer at once, whatever the length of the queue."""
 KINDS = ("worker", "supervisor", "client")
 PATIENCE_SECONDS = 1800.0
+MOST_STRIKES = 6
+"""Kills of one job's workers: the queue gives up a job that is killed eleven times without coming further."""
 LOCKED_SECONDS = 30.0
 """How long somebody else holds the queue's database, once per study."""
 STOPPED_SECONDS = 45.0
@@ -98,6 +100,8 @@ class Fire:
         self.random = random.Random(seed)
         self.kills: Counter[str] = Counter()
         self.hardships: Counter[str] = Counter()
+        self.struck: Counter[str] = Counter()
+        """Run directory → how often its worker was killed."""
 
     def round(self, file: Path, name: str) -> None:
         """Submit a study and kill until it has ended, or all kills are spent; then let it end."""
@@ -119,8 +123,9 @@ class Fire:
                 raise SystemExit(f"{name} has not ended in {PATIENCE_SECONDS:.0f} s")
             if self.left:
                 time.sleep(self.random.uniform(0.0, self.wait))
-                # In turn, so that each kind has its share.
-                getattr(self, f"_{KINDS[sum(self.kills.values()) % 3]}")(file)
+                # The kind that has had the least, so that each has its share.
+                kind = min(KINDS, key=lambda kind: (self.kills[kind], self.random.random()))
+                getattr(self, f"_{kind}")(file)
             if holder(self.root.lock_file) is None:
                 finish(engine(self.root.path, "up"))
             time.sleep(0.05)
@@ -143,11 +148,17 @@ class Fire:
         self.left -= 1
 
     def _worker(self, _: Path) -> None:
-        signs = [read_sign(path) for path in self.root.jobs.glob("*/worker.json")]
-        alive = [sign for sign in signs if sign is not None and lives(sign)]
-        if alive:
+        found = {
+            path.parent.name: sign
+            for path in self.root.jobs.glob("*/worker.json")
+            if (sign := read_sign(path)) is not None and lives(sign)
+        }
+        names = [name for name in sorted(found) if self.struck[name] < MOST_STRIKES]
+        if names:
+            name = self.random.choice(names)
             with contextlib.suppress(ProcessLookupError):
-                os.kill(self.random.choice(alive).pid, signal.SIGKILL)
+                os.kill(found[name].pid, signal.SIGKILL)
+                self.struck[name] += 1
                 self._count("worker")
 
     def _supervisor(self, _: Path) -> None:
