@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from engine.errors import HusaiError
+from husai_tui.faults import keep_fault
+from husai_tui.guard import Guard
 from husai_tui.keys import VIEWS, Where
 from husai_tui.session import open_session
-from husai_tui.terminal import reset, unfit
+from husai_tui.settings import config_folder
+from husai_tui.terminal import complain, reset, unfit
 
 app = typer.Typer(
     name="husai",
@@ -36,15 +40,29 @@ def show(
 ) -> None:
     """Open the app; leaves with 3 where there is no terminal for it."""
     if reason := unfit():
-        print(f"husai: {reason}", file=sys.stderr)
+        complain(reason)
         raise typer.Exit(3)
+    in_browser = "TEXTUAL_DRIVER" in os.environ
     from husai_tui.app import HusaiApp  # here: `--help` and errors need no Textual
     from husai_tui.driver import SafeDriver
 
     session = open_session(runs, profile, readonly)
-    shown = HusaiApp(session, view=view, target=target, start=not detached, driver_class=SafeDriver)
-    shown.run(mouse=session.settings.mouse)
-    raise typer.Exit(shown.return_code or 0)
+    guard = Guard()
+    shown = HusaiApp(
+        session,
+        view=view,
+        target=target,
+        start=not detached,
+        driver_class=None if in_browser else SafeDriver,
+        guard=None if in_browser else guard,
+    )
+    if not in_browser:
+        guard.hear(shown.asked_to_leave)
+    try:
+        shown.run(mouse=session.settings.mouse)
+    finally:
+        guard.say_farewell()
+    raise typer.Exit(guard.code or shown.return_code or 0)
 
 
 @app.callback(invoke_without_command=True)
@@ -82,8 +100,6 @@ for _view in VIEWS:
 def reset_terminal() -> None:
     """Bring back a terminal that a lost connection left without echo, cursor or mouse."""
     reset()
-    if sys.stdin.isatty():
-        os.system("stty sane")
 
 
 def main() -> None:
@@ -91,8 +107,11 @@ def main() -> None:
     try:
         app()
     except HusaiError as error:
-        print(f"husai: {error}", file=sys.stderr)
+        complain(str(error))
         sys.exit(error.exit_code)
+    except Exception:
+        complain(keep_fault(config_folder(), traceback.format_exc()))
+        sys.exit(1)
 
 
 if __name__ == "__main__":

@@ -9,17 +9,21 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, ClassVar
 
+from rich.console import RenderableType
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.command import Provider
 from textual.containers import Container
 from textual.driver import Driver
-from textual.widgets import ContentSwitcher
+from textual.events import Resize
+from textual.filter import Monochrome, NoColor
+from textual.widgets import ContentSwitcher, Static
 
 from engine.client.daemon import start_supervisor
 from engine.errors import HusaiError
 from husai_tui.bindings import bindings
 from husai_tui.commands import Commands
+from husai_tui.guard import HUNG_UP, Guard
 from husai_tui.keys import VIEWS, Key, Where
 from husai_tui.link import Link
 from husai_tui.screens.actions import Actions
@@ -55,6 +59,7 @@ class HusaiApp(Actions):
         target: str = "",
         start: bool = True,
         driver_class: type[Driver] | None = None,
+        guard: Guard | None = None,
     ) -> None:
         """Make the app.
 
@@ -64,9 +69,14 @@ class HusaiApp(Actions):
             target: what to show there, as in its address.
             start: whether to start a supervisor if none answers; never under `readonly`.
             driver_class: how to talk to the terminal; None: Textual's own.
+            guard: sees to it that the process ends; None: nobody does.
         """
         super().__init__(driver_class=driver_class)
+        if self.no_color:  # not even greys, and under every theme
+            self._filters = [one for one in self._filters if not isinstance(one, Monochrome)]
+            self._filters.append(NoColor())
         self.session = session
+        self.guard = guard
         self.link = Link()
         self.current: Where = view or _known(session.memory.view)
         self._target = target
@@ -82,7 +92,7 @@ class HusaiApp(Actions):
         with ContentSwitcher(id="views"):
             yield Container(id="nothing")
         yield Bar(id="foot")
-        yield Container(id="small")
+        yield Static(id="small", markup=False)
 
     def on_mount(self) -> None:
         """Show the first screen, then start to look."""
@@ -100,6 +110,17 @@ class HusaiApp(Actions):
     def get_theme_variable_defaults(self) -> dict[str, str]:
         """Return the colours that Textual's own themes do not name."""
         return {"faint": "ansi_bright_black", "rule": "ansi_bright_black"}
+
+    def on_resize(self, event: Resize) -> None:
+        """Say in a window too small for anything else how large it should be."""
+        small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
+        screen = self.screen_stack[0]
+        screen.set_class(small, "-too-small")
+        if small:
+            screen.query_one("#small", Static).update(
+                f"{event.size.width} × {event.size.height} is too small:\nhusai needs "
+                f"{SMALLEST[0]} × {SMALLEST[1]}"
+            )
 
     # Screens
 
@@ -243,9 +264,45 @@ class HusaiApp(Actions):
                 method(*values)
                 return
 
+    # The way out
+
+    def exit(
+        self, result: None = None, return_code: int = 0, message: RenderableType | None = None
+    ) -> None:
+        """Leave, and soon: what should come back is written down first."""
+        self.remember()
+        if self.guard:
+            self.guard.arm(return_code)
+        super().exit(result, return_code, message)
+
+    def asked_to_leave(self, code: int) -> None:
+        """Leave with a code (called from a signal, between any two steps of the app)."""
+        if self._loop is not None:
+            self._loop.call_soon_threadsafe(partial(self.exit, return_code=code))
+
     def lost_terminal(self) -> None:
-        """Leave: nobody sees this any more (told by the reading thread)."""
-        self.call_later(self.exit)
+        """Leave: nobody sees this any more (told by the reading or the writing thread)."""
+        if self.guard:
+            self.guard.arm(HUNG_UP)
+        self.asked_to_leave(HUNG_UP)
+
+    def input_failed(self, trace: str) -> None:
+        """Leave: keys are not heard any more (told by the reading thread)."""
+        self._farewell(trace)
+        self.asked_to_leave(1)
+
+    def _fatal_error(self) -> None:
+        # Textual prints the values of all variables on the terminal, and one may be a token.
+        self._farewell(traceback.format_exc())
+        if self.guard:
+            self.remember()
+            self.guard.arm(1)
+        self._close_messages_no_wait()
+
+    def _farewell(self, trace: str) -> None:
+        line = self.keep_fault(trace)
+        if self.guard:
+            self.guard.farewell = line
 
     def remember(self) -> None:
         """Write down what should come back at the next start."""

@@ -8,6 +8,7 @@ from typing import Any
 
 from textual.app import App
 
+from husai_tui.guard import Guard
 from husai_tui.keys import Key, Where
 from husai_tui.link import Link
 from husai_tui.session import Session
@@ -20,6 +21,8 @@ class Host(App[None]):
     """Runs root, settings, memory, and the newest look at the queue."""
     link: Link
     """The link to the terminal."""
+    guard: Guard | None
+    """Sees to it that the process ends; None: somebody else does, as in tests."""
     current: Where
     """Name of the screen in front."""
 
@@ -54,3 +57,11 @@ class Host(App[None]):
     @abstractmethod
     def lost_terminal(self) -> None:
         """Leave: nobody sees this any more (may be called from any thread)."""
+
+    @abstractmethod
+    def input_failed(self, trace: str) -> None:
+        """Leave: keys are not heard any more (may be called from any thread)."""
+
+    @abstractmethod
+    def repaint(self) -> None:
+        """Paint everything anew."""

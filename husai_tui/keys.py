@@ -106,6 +106,7 @@ _EVERYWHERE = (
     Key("last_view", "minus", "go to the screen before", "everywhere"),
     Key("redraw", "ctrl+l", "paint everything anew", "everywhere"),
     Key("theme", "T", "take the next theme", "everywhere"),
+    Key("suspend_process", "ctrl+z", "put the app to sleep; `fg` wakes it", "everywhere"),
     Key("close_up", "escape", "leave what is open; clear the filter", "everywhere"),
     Key("leave", "q,ctrl+c,ctrl+q", "close the app; all work goes on", "everywhere", "close"),
 )

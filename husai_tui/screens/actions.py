@@ -12,12 +12,13 @@ from rich.text import Text
 from engine.disk.atomic import write_bytes
 from husai_tui.clipboard import copy_sequence
 from husai_tui.export import FORMATS
+from husai_tui.faults import keep_fault
 from husai_tui.host import Host
 from husai_tui.keys import KEYS, TITLES, Where, keys_of
 from husai_tui.screens.dialogs import Ask, Choose, Reading
 from husai_tui.screens.view import View
 from husai_tui.state.frame import pressed
-from husai_tui.terminal import is_dark
+from husai_tui.terminal import few_colours, is_dark
 from husai_tui.themes import DARK, LIGHT
 from husai_tui.tones import THEMES
 
@@ -86,6 +87,10 @@ class Actions(Host):
 
     def action_redraw(self) -> None:
         """Paint everything anew."""
+        self.repaint()
+
+    def repaint(self) -> None:
+        """Paint everything anew, whatever the terminal shows."""
         self.refresh(repaint=True, layout=True)
 
     def action_theme(self) -> None:
@@ -95,6 +100,8 @@ class Actions(Host):
 
     def first_theme(self) -> str:
         """Return the theme that fits the terminal."""
+        if few_colours():
+            return "ansi-dark" if is_dark() else "ansi-light"
         return DARK.name if is_dark() else LIGHT.name
 
     def action_leave(self) -> None:
@@ -165,16 +172,7 @@ class Actions(Host):
 
     def keep_fault(self, trace: str) -> str:
         """Keep the traceback of a fault where it can be found, and return one line about it."""
-        last = trace.strip().splitlines()[-1]
-        path = self.session.folder / "faults.log"
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if not path.exists() or path.stat().st_size < 1 << 20:
-                with open(path, "a", encoding="utf-8") as file:
-                    file.write(f"{time.strftime('%F %T')}\n{trace}\n")
-        except OSError:
-            return f"a fault of husai: {last}"
-        return f"a fault of husai: {last}; {path} has it"
+        return keep_fault(self.session.folder, trace)
 
 
 def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:
