@@ -10,6 +10,7 @@ from functools import partial
 from typing import Any, ClassVar
 
 from rich.console import RenderableType
+from textual._compositor import ChopsUpdate, LayoutUpdate
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.command import Provider
@@ -17,6 +18,7 @@ from textual.containers import Container
 from textual.driver import Driver
 from textual.events import Resize
 from textual.filter import Monochrome, NoColor
+from textual.screen import Screen
 from textual.widgets import ContentSwitcher, Static
 
 from engine.client.daemon import start_supervisor
@@ -26,6 +28,7 @@ from husai_tui.commands import Commands
 from husai_tui.guard import HUNG_UP, Guard
 from husai_tui.keys import VIEWS, Key, Where
 from husai_tui.link import Link
+from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
 from husai_tui.screens.runs import Runs
 from husai_tui.screens.view import View
@@ -39,6 +42,9 @@ SCREENS: dict[Where, type[View]] = {"runs": Runs}
 """Name → the screen; each is made when it is first shown."""
 SMALLEST = (60, 15)
 """Columns and lines below which nothing useful can be shown."""
+
+MOST_WAITING_SECONDS = 0.3
+"""While the terminal has not taken what was sent so long ago, nothing more is painted on the clock."""
 
 
 class HusaiApp(Actions):
@@ -75,8 +81,11 @@ class HusaiApp(Actions):
         if self.no_color:  # not even greys, and under every theme
             self._filters = [one for one in self._filters if not isinstance(one, Monochrome)]
             self._filters.append(NoColor())
+        self.register_theme(DARK)
+        self.register_theme(LIGHT)
         self.session = session
         self.guard = guard
+        self._painted = Painted()
         self.link = Link()
         self.current: Where = view or _known(session.memory.view)
         self._target = target
@@ -94,11 +103,12 @@ class HusaiApp(Actions):
         yield Bar(id="foot")
         yield Static(id="small", markup=False)
 
+    def on_load(self) -> None:
+        """Take the colours before anything is made that has some."""
+        self.theme = self.session.settings.theme or self.first_theme()
+
     def on_mount(self) -> None:
         """Show the first screen, then start to look."""
-        self.register_theme(DARK)
-        self.register_theme(LIGHT)
-        self.theme = self.session.settings.theme or self.first_theme()
         self.set_keymap(self.session.settings.keymap)
         for problem in self.session.settings.problems:
             self.notify(problem, title="settings", severity="warning", timeout=15, markup=False)
@@ -113,6 +123,7 @@ class HusaiApp(Actions):
 
     def on_resize(self, event: Resize) -> None:
         """Say in a window too small for anything else how large it should be."""
+        self._painted.forget()  # terminals cut and move what they show
         small = event.size.width < SMALLEST[0] or event.size.height < SMALLEST[1]
         screen = self.screen_stack[0]
         screen.set_class(small, "-too-small")
@@ -121,6 +132,19 @@ class HusaiApp(Actions):
                 f"{event.size.width} × {event.size.height} is too small:\nhusai needs "
                 f"{SMALLEST[0]} × {SMALLEST[1]}"
             )
+
+    # Painting
+
+    def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
+        narrowed: Any = renderable
+        if isinstance(renderable, LayoutUpdate | ChopsUpdate):
+            narrowed = Narrowed(renderable, self._painted)
+        super()._display(screen, narrowed)
+
+    def repaint(self) -> None:
+        """Paint everything anew, whatever the terminal shows."""
+        self._painted.forget()
+        self.refresh(repaint=True, layout=True)
 
     # Screens
 
@@ -169,7 +193,7 @@ class HusaiApp(Actions):
 
     def _tick(self) -> None:
         self._ticks += 1
-        if self._ticks % self.link.pace() == 0:
+        if self._ticks % self.link.pace() == 0 and self.link.waiting < MOST_WAITING_SECONDS:
             self.look()
 
     def look(self) -> None:
@@ -223,6 +247,7 @@ class HusaiApp(Actions):
                 session.readonly,
                 self.link.rate,
                 self.link.lag,
+                self.link.pace() * session.settings.refresh if self.link.pace() > 1 else 0.0,
             )
         )
 

@@ -50,6 +50,12 @@ class Link:
             return sum(size for _, size, _ in self._written) / WINDOW_SECONDS
 
     @property
+    def waiting(self) -> float:
+        """Seconds since which the terminal has not taken what was sent; 0: it has taken all."""
+        with self._lock:
+            return self._clock() - self._begun if self._begun is not None else 0.0
+
+    @property
     def lag(self) -> float:
         """Longest wait for the terminal in the last seconds, in seconds."""
         now = self._clock()
@@ -63,9 +69,11 @@ class Link:
         back one step per window of quiet."""
         now = self._clock()
         with self._lock:
+            if now - self._changed < WINDOW_SECONDS:
+                return PACES[self._pace]
             self._trim(now)
             waited = sum(waited for _, _, waited in self._written)
-        if now - self._changed >= WINDOW_SECONDS:
+            waited += now - self._begun if self._begun is not None else 0.0
             slow = waited / WINDOW_SECONDS > SLOW_SHARE
             place = min(self._pace + 1, len(PACES) - 1) if slow else max(0, self._pace - 1)
             if place != self._pace or slow:

@@ -89,10 +89,6 @@ class Actions(Host):
         """Paint everything anew."""
         self.repaint()
 
-    def repaint(self) -> None:
-        """Paint everything anew, whatever the terminal shows."""
-        self.refresh(repaint=True, layout=True)
-
     def action_theme(self) -> None:
         """Take the next theme."""
         place = THEMES.index(self.theme) if self.theme in THEMES else -1

@@ -25,6 +25,13 @@ def duration(seconds: float) -> str:
     return f"{left // 86400} d {left % 86400 // 3600} h"
 
 
+def age(seconds: float) -> str:
+    """Return a time span without seconds, which would change, and be sent, all the time."""
+    if seconds < 60:
+        return "under a minute"
+    return duration(seconds) if seconds >= 3600 else f"{int(seconds) // 60} m"
+
+
 def engine_part(snapshot: Snapshot) -> list[Part]:
     """Say whether a supervisor works, and what hinders it."""
     found = snapshot.supervisor
@@ -40,7 +47,7 @@ def engine_part(snapshot: Snapshot) -> list[Part]:
         return [("◐ engine leaves", "warn")]
     since = found.get("since")
     if isinstance(since, int | float) and snapshot.taken >= since:
-        return [("● ", "good"), (f"engine up {duration(snapshot.taken - since)}", "")]
+        return [("● ", "good"), (f"engine up {age(snapshot.taken - since)}", "")]
     return [("● ", "good"), ("engine up", "")]
 
 
@@ -63,19 +70,35 @@ def header(
 
 
 def footer(
-    places: tuple[Where, ...], keymap: dict[str, str], readonly: bool, rate: float, lag: float
+    places: tuple[Where, ...],
+    keymap: dict[str, str],
+    readonly: bool,
+    rate: float,
+    lag: float,
+    slowed: float = 0.0,
 ) -> tuple[list[Part], list[Part]]:
-    """Return the last line: the keys of most use here; at the right the link to the terminal."""
+    """Return the last line: the keys of most use here; at the right the link to the terminal.
+
+    Args:
+        places: where the keys that work belong.
+        keymap: the user's.
+        readonly: whether keys that write are left out.
+        rate: bytes per second to the terminal.
+        lag: longest wait for the terminal, in seconds.
+        slowed: seconds between two paintings where the link is slow; 0: it is not.
+    """
     left: list[Part] = []
     for key in (key for place in places for key in keys_of(place)):
         if key.short and not (key.writes and readonly):
             left += [(pressed(key, keymap), "accent"), (f" {key.short}  ", "faint")]
     left += [("1-7", "accent"), (" screens", "faint")]
     right: list[Part] = []
-    if lag > 0.25:
-        right.append((f"link waits {lag:.1f} s ", "warn"))
+    if slowed:
+        right.append((f"slow link: every {slowed:g} s  ", "warn"))
+    elif lag > 0.25:
+        right.append((f"link waits {lag:.1f} s  ", "warn"))
     # Whole kilobytes: a figure that flickers would itself be most of the traffic.
-    right.append((f"{rate / 1000:.0f} KB/s", "faint"))
+    right.append((f"{rate / 1000:.0f} KB/s" if rate >= 1000 else "<1 KB/s", "faint"))
     return left, right
 
 

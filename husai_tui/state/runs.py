@@ -129,7 +129,8 @@ class RunsTable:
 
     def cells(self, row: int) -> Sequence[Cell]:
         """Return the cells of a row, in the order of `COLUMNS`."""
-        job, now = self._jobs[row], self._snapshot.taken
+        # Whole seconds: each change of a cell is sent, and nobody reads tenths.
+        job, now = self._jobs[row], float(int(self._snapshot.taken))
         state = job["state"]
         glyph, tone = GLYPHS.get(state, ("?", "warn"))
         left = self.paces.left(job, now) if state == "running" else None
@@ -140,12 +141,17 @@ class RunsTable:
             (job["study"] or "", "faint" if state in ("done", "cancelled", "skipped") else ""),
             (job["name"], "strong" if state == "running" else ""),
             progress(job),
-            duration(left) if left is not None else "",
+            duration(rounded(left)) if left is not None else "",
             (duration(time_spent) if time_spent is not None else "", "faint"),
             (str(job["attempt"]) if job["attempt"] > 1 else "", "warn"),
             (f"{priority:+d}" if priority else "", ""),
             (reason(job), "bad" if state == "failed" else "faint"),
         )
+
+
+def rounded(seconds: float) -> float:
+    """Return an estimate as exactly as it is worth: to ten seconds from two minutes on."""
+    return seconds if seconds < 120 else 10.0 * round(seconds / 10)
 
 
 def matches(job: Job, words: str) -> bool:
@@ -177,7 +183,7 @@ def progress(job: Job) -> Cell:
         return ("· · · · ·      ", "faint")
     eighths = int(done * 80)
     full, rest = divmod(eighths, 8)
-    bar = ("█" * full + (_BLOCKS[rest] if full < 10 else "")).ljust(10, "·")
+    bar = ("█" * full + (_BLOCKS[rest] if rest else "")).ljust(10, "·")
     return (f"{bar} {int(100 * done):3d}%", "accent")
 
 
