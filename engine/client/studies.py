@@ -26,8 +26,16 @@ from engine.jobs.submission import submission_of
 from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
-from engine.study.profile import fitting, place, profiles, read_profile, worker_environment
-from engine.study.spec import NAME, presets, read_study
+from engine.study.profile import (
+    Placement,
+    Profile,
+    fitting,
+    place,
+    profiles,
+    read_profile,
+    worker_environment,
+)
+from engine.study.spec import NAME, Study, presets, read_study
 from engine.study.titles import count_saes
 from engine.study.workload import find_workload
 
@@ -50,7 +58,12 @@ def open_plan(study: str, profile: str = "auto", overrides: Sequence[str] = ()) 
         InputError: the study or the profile is wrong.
         EnvironmentUnfit: this machine does not fit the profile.
     """
-    return make_plan(read_study(study, overrides), place(read_profile(profile), detect()))
+    return plan_study(read_study(study, overrides), profile)
+
+
+def plan_study(study: Study, profile: str = "auto") -> Plan:
+    """Resolve a profile on this machine and expand a study under it; raises what `open_plan` raises."""
+    return make_plan(study, place(read_profile(profile), detect()))
 
 
 def cached_jobs(plan: Plan, runs: Path) -> list[Job]:
@@ -256,11 +269,11 @@ def list_points(plan: Plan) -> list[dict[str, Any]]:
     return [{"point": point.values, "saes": count_saes(point.study)} for point in plan.points]
 
 
-def list_profiles() -> list[dict[str, Any]]:
-    """Return the shipped profiles: settings, whether each fits this machine, what it would do."""
+def list_placements() -> list[tuple[Profile, Placement | None, str]]:
+    """Return the shipped profiles, each with what it would do on this machine, or None and why it cannot."""
     machine = detect()
     fits = fitting(machine)
-    rows = []
+    rows: list[tuple[Profile, Placement | None, str]] = []
     for name, profile in profiles().items():
         placement = None
         reason = "" if name in fits else machine.missing.get(profile.device, "")
@@ -269,18 +282,24 @@ def list_profiles() -> list[dict[str, Any]]:
                 placement = place(profile, machine)
             except EnvironmentUnfit as error:
                 reason = str(error)
-        rows.append(
-            {
-                "name": name,
-                "description": profile.description,
-                "fits": placement is not None,
-                "reason": reason,
-                "device": placement.device if placement else profile.device,
-                "slots": placement.slots if placement else None,
-                "threads": placement.threads if placement else None,
-            }
-        )
+        rows.append((profile, placement, reason))
     return rows
+
+
+def list_profiles() -> list[dict[str, Any]]:
+    """Return the shipped profiles: settings, whether each fits this machine, what it would do."""
+    return [
+        {
+            "name": profile.name,
+            "description": profile.description,
+            "fits": placement is not None,
+            "reason": reason,
+            "device": placement.device if placement else profile.device,
+            "slots": placement.slots if placement else None,
+            "threads": placement.threads if placement else None,
+        }
+        for profile, placement, reason in list_placements()
+    ]
 
 
 def supervise(root: RunsRoot, profile: str, stop: Callable[[], bool]) -> None:

@@ -38,6 +38,8 @@ class Forecast:
     """Artifacts, checkpoints and logs."""
     basis: str
     """Where the rates come from, and how far off they may be."""
+    factor: float = 1.0
+    """How far off the time may be, in either direction."""
 
 
 @dataclass(frozen=True)
@@ -78,8 +80,10 @@ def forecast(plan: Plan, cached: Iterable[str], runs: Path) -> Forecast:
     lone = max((job.memory_bytes for job in todo if job.slots > 1), default=0)
     memory = max(lone, sum(side_by_side[: plan.placement.slots]))
     sorts = {_sort(job.kind, job.config) for job in todo}
-    basis = _basis([sort for sort in REFERENCE_RATES if sort in sorts], history)
-    return Forecast(seconds, memory, sum(job.disk_bytes for job in todo), basis)
+    asked = [sort for sort in REFERENCE_RATES if sort in sorts]
+    factor = _factor(asked, history)
+    basis = _basis(asked, history, factor)
+    return Forecast(seconds, memory, sum(job.disk_bytes for job in todo), basis, factor)
 
 
 def past_rates(runs: Path, device: str = "cpu") -> dict[str, Rate]:
@@ -118,15 +122,22 @@ def _rate(jobs: list[_Past]) -> Rate:
     return Rate(pooled, max(max(ratio, 1 / ratio) for ratio in ratios), len(jobs))
 
 
-def _basis(sorts: list[str], history: Mapping[str, Rate]) -> str:
+def _factor(sorts: list[str], history: Mapping[str, Rate]) -> float:
+    """Return how far off the rates of these sorts of jobs may be; 1 if none of them is needed."""
+    if not sorts:
+        return 1.0
+    known = [history[sort] for sort in sorts if sort in history]
+    # One past job says nothing about how far another may be off.
+    told = max((rate.factor if rate.jobs > 1 else REFERENCE_FACTOR for rate in known), default=1.5)
+    return max(1.5, told, REFERENCE_FACTOR if len(known) < len(sorts) else 1.5)
+
+
+def _basis(sorts: list[str], history: Mapping[str, Rate], factor: float) -> str:
     """Say what the rates of these sorts of jobs rest on."""
     known = [history[sort] for sort in sorts if sort in history]
     unknown = [sort for sort in sorts if sort not in history]
     if not sorts:
         return "starts of workers alone"
-    # One past job says nothing about how far another may be off.
-    told = max((rate.factor if rate.jobs > 1 else REFERENCE_FACTOR for rate in known), default=1.5)
-    factor = max(1.5, told, REFERENCE_FACTOR if unknown else 1.5)
     within = f"within a factor of {factor:.2g}"
     if not known:
         return f"reference machine, {within}"

@@ -30,15 +30,22 @@ def explain(error: ValidationError, model: type[BaseModel], where: str) -> Input
 
     Unknown keys come first: one that is misspelt is not missing.
     """
-    details = _causes(error.errors(include_url=False), model)
-    first = details[0]
-    path, owner = _locate(model, first["loc"])
-    if at := first.get("ctx", {}).get("at"):
-        path = f"{path}.{at}" if path else str(at)
-    what, want = _describe(first, path, owner)
-    if len(details) > 1:
-        want += f" (and {len(details) - 1} more)"
+    path, what, want = (every := explain_all(error, model))[0]
+    if len(every) > 1:
+        want += f" (and {len(every) - 1} more)"
     return InputError(f"{where}: {path}" if path else where, what, want)
+
+
+def explain_all(error: ValidationError, model: type[BaseModel]) -> list[tuple[str, str, str]]:
+    """Return everything that is wrong: key path, what is wrong, what would be right; unknown keys first."""
+    return [_explain(details, model) for details in _causes(error.errors(include_url=False), model)]
+
+
+def _explain(details: ErrorDetails, model: type[BaseModel]) -> tuple[str, str, str]:
+    path, owner = _locate(model, details["loc"])
+    if at := details.get("ctx", {}).get("at"):
+        path = f"{path}.{at}" if path else str(at)
+    return (path, *_describe(details, path, owner))
 
 
 def find_unplain(data: object, at: str = "") -> InputError | None:

@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError, model_validator
 from engine.errors import InputError
 from engine.study.model import Config, refuse
 from engine.study.recipe import SaeTraining
-from engine.study.refusal import explain, find_unplain, suggest
+from engine.study.refusal import explain, explain_all, find_unplain, suggest
 from engine.study.sae import Sae
 from engine.study.search import (
     Place,
@@ -196,6 +196,18 @@ def check_study(data: object, where: str) -> Study:
     return study
 
 
+def find_faults(data: object) -> list[InputError]:
+    """Return all that is wrong with plain data as a study, each `where` a bare key path; what only a search
+    brings about is left to `check_study`."""
+    if (unplain := find_unplain(data)) is not None:
+        return [unplain]
+    try:
+        Study.model_validate_json(json.dumps(data))
+    except ValidationError as error:
+        return [InputError(*found) for found in explain_all(error, Study)]
+    return []
+
+
 def find_study(name_or_path: str) -> Path:
     """Return the file of a preset name or of a path; raise InputError if there is none."""
     preset = PRESETS / f"{name_or_path}.yaml"
@@ -270,7 +282,12 @@ def write_yaml(study: Study) -> str:
     """Return a study as YAML that `read_study` reads back to an equal study."""
     # Of a search only what was set, because a searched architecture has defaults of its own.
     data = study.model_dump(mode="json", exclude_unset=study.search is not None)
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
+    return dump_yaml(data)
+
+
+def dump_yaml(data: object) -> str:
+    """Return plain data as YAML that `parse_yaml` reads back to equal data."""
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
 
 
 def read_yaml(path: Path) -> Any:
