@@ -282,12 +282,20 @@ def write_yaml(study: Study) -> str:
     """Return a study as YAML that `read_study` reads back to an equal study."""
     # Of a search only what was set, because a searched architecture has defaults of its own.
     data = study.model_dump(mode="json", exclude_unset=study.search is not None)
-    return dump_yaml(data)
+    return yaml.dump(data, Dumper=_Dumper, sort_keys=False)
 
 
 def dump_yaml(data: object) -> str:
-    """Return plain data as YAML that `parse_yaml` reads back to equal data."""
-    return yaml.dump(data, Dumper=_Dumper, sort_keys=False, allow_unicode=True)
+    """Return plain data as YAML for people, short lists and blocks on one line, that `parse_yaml` reads back
+    to equal data."""
+    return yaml.dump(
+        data,
+        Dumper=_Dumper,
+        default_flow_style=None,
+        sort_keys=False,
+        allow_unicode=True,
+        width=100,
+    )
 
 
 def read_yaml(path: Path) -> Any:
