@@ -31,6 +31,8 @@ from husai_tui.link import Link
 from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
 from husai_tui.screens.runs import Runs
+from husai_tui.screens.sweep import Sweep
+from husai_tui.screens.system import System
 from husai_tui.screens.view import View
 from husai_tui.session import Session
 from husai_tui.settings import write_memory
@@ -38,7 +40,7 @@ from husai_tui.state.frame import footer, header
 from husai_tui.themes import DARK, LIGHT
 from husai_tui.widgets.bars import Bar
 
-SCREENS: dict[Where, type[View]] = {"runs": Runs}
+SCREENS: dict[Where, type[View]] = {"runs": Runs, "sweep": Sweep, "system": System}
 """Name → the screen; each is made when it is first shown."""
 SMALLEST = (60, 15)
 """Columns and lines below which nothing useful can be shown."""
@@ -89,7 +91,7 @@ class HusaiApp(Actions):
         self.link = Link()
         self.current: Where = view or _known(session.memory.view)
         self._target = target
-        self._start = start and not session.readonly
+        self.starts_engine = start and not session.readonly
         self._before: Where = "runs"
         self._looking = False
         self._ticks = 0
@@ -114,7 +116,7 @@ class HusaiApp(Actions):
             self.notify(problem, title="settings", severity="warning", timeout=15, markup=False)
         self.go(self.current, self._target)
         self.set_interval(self.session.settings.refresh, self._tick)
-        if self._start:
+        if self.starts_engine:
             self.start_engine(quietly=True)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

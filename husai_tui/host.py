@@ -23,6 +23,8 @@ class Host(App[None]):
     """The link to the terminal."""
     guard: Guard | None
     """Sees to it that the process ends; None: somebody else does, as in tests."""
+    starts_engine: bool
+    """Whether the app may start a supervisor."""
     current: Where
     """Name of the screen in front."""
 
@@ -53,6 +55,10 @@ class Host(App[None]):
     @abstractmethod
     def start_engine(self, *, quietly: bool = False) -> None:
         """Start a supervisor if none answers."""
+
+    @abstractmethod
+    def keep_fault(self, trace: str) -> str:
+        """Keep the traceback of a fault where it can be found, and return one line about it."""
 
     @abstractmethod
     def lost_terminal(self) -> None:

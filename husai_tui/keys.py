@@ -145,11 +145,35 @@ _COMPARE: tuple[Key, ...] = ()
 
 _FEATURES: tuple[Key, ...] = ()
 
-_SWEEP: tuple[Key, ...] = ()
+_SWEEP = (
+    Key("go(1)", "j,down", "go to the next line", "sweep"),
+    Key("go(-1)", "k,up", "go to the line before", "sweep"),
+    Key("go(-99)", "g,home", "go to the first line", "sweep"),
+    Key("go(99)", "G,end", "go to the last line", "sweep"),
+    Key("type", "enter", "type into the line, or take its next choice", "sweep", "edit"),
+    Key("flip", "space", "turn the option, the switch or the choice", "sweep"),
+    Key("step(-1)", "h,left", "take the choice before; go to the option before", "sweep"),
+    Key("step(1)", "l,right", "take the next choice; go to the next option", "sweep"),
+    Key("queue", "ctrl+s", "queue the study", "sweep", "queue", writes=True),
+    Key("preset", "p", "start from a preset or a study", "sweep", "preset"),
+    Key("edit_yaml", "e", "edit the study as YAML in $EDITOR", "sweep", "$EDITOR"),
+    Key("show_yaml", "v", "show the study as YAML", "sweep"),
+    Key("undo", "u", "undo the last change", "sweep"),
+    Key("fresh", "n", "start afresh", "sweep"),
+    Key("write", "w", "write the study to ./NAME.yaml", "sweep"),
+)
 
 _LOGS: tuple[Key, ...] = ()
 
-_SYSTEM: tuple[Key, ...] = ()
+_SYSTEM = (
+    Key("go(1)", "j,down", "go down", "system"),
+    Key("go(-1)", "k,up", "go up", "system"),
+    Key("go(-999)", "home", "go to the first row", "system"),
+    Key("go(999)", "G,end", "go to the last row", "system"),
+    Key("take", "enter", "take the profile for the next sweep and engine", "system", "profile"),
+    Key("examine", "D", "examine this machine again", "system", "doctor"),
+    Key("collect", "g", "see what can be removed from the runs root", "system", "garbage"),
+)
 
 KEYS: tuple[Key, ...] = (
     *_EVERYWHERE,

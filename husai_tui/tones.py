@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Tone = Literal["", "faint", "good", "warn", "bad", "accent", "strong"]
+Tone = Literal["", "faint", "good", "warn", "bad", "accent", "strong", "rule"]
 Cell = str | tuple[str, Tone]
 """Of a table: text, and what it means."""
 Part = tuple[str, Tone]

@@ -146,7 +146,8 @@ def values_of(data: Data, field: Field) -> Shown:
     value = dig(data, field.path)
     if value is None:
         usual = field.default
-        return Shown(() if usual is None else (usual,), usual=True)
+        many = usual if isinstance(usual, tuple) else () if usual is None else (usual,)
+        return Shown(many, usual=True)
     if isinstance(value, list) and field.kind in ("seeds", "flags"):
         return Shown(tuple(value))
     return Shown((value,))
@@ -298,6 +299,8 @@ def differences(before: Any, now: Any, path: str = "") -> list[tuple[str, Any]]:
     """Return what `--set` must set to make one study of another: key path → value."""
     if before == now:
         return []
+    if path == "search":  # its keys are key paths themselves
+        return [(path, now)]
     if (
         isinstance(before, dict)
         and isinstance(now, dict)

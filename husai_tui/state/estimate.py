@@ -90,30 +90,17 @@ def fault_text(fault: HusaiError) -> str:
     return str(fault)
 
 
-def summary_lines(found: Estimate) -> list[Line]:
-    """Return the plan in five lines: what, time, memory, disk, whether it fits."""
+def summary_lines(found: Estimate, dense: bool = False) -> list[Line]:
+    """Return the plan: what, time, memory, disk (`dense`: on one line with the memory), whether it fits."""
     plan, cost = found.plan, found.cost
     if plan is None or cost is None:
         return []
     todo = len(plan.jobs) - len(found.cached)
     allowed = plan.placement.memory_bytes
     lines = [_counts(found), _time(found, todo)]
-    lines.append(
-        _amount(
-            "memory",
-            size(cost.memory_bytes),
-            f"of {size(allowed)} allowed",
-            cost.memory_bytes > allowed,
-        )
-    )
-    lines.append(
-        _amount(
-            "disk",
-            size(cost.disk_bytes),
-            f"of {size(found.free)} free",
-            cost.disk_bytes > found.free,
-        )
-    )
+    memory = _amount("memory", cost.memory_bytes, allowed, "allowed")
+    disk = _amount("disk", cost.disk_bytes, found.free, "free")
+    lines += [Line((*memory, ("    ", ""), *disk))] if dense else [Line(memory), Line(disk)]
     if found.unfit:
         lines.append(Line(((" ✗ ", "bad"), (found.unfit, "bad"))))
     else:
@@ -157,10 +144,14 @@ def _time(found: Estimate, todo: int) -> Line:
     return Line((*parts, (f"  {cost.basis.partition(';')[0]}", "faint")))
 
 
-def _amount(name: str, value: str, of: str, over: bool) -> Line:
-    tone: Tone = "bad" if over else ""
-    mark = "✗ " if over else ""
-    return Line(((f" {name:<8}", "faint"), (f"{mark}{value}", tone), (f" {of}", "faint")))
+def _amount(name: str, need: int, have: int, what: str) -> tuple[Part, ...]:
+    tone: Tone = "bad" if need > have else ""
+    mark = "✗ " if need > have else ""
+    return (
+        (f" {name:<8}", "faint"),
+        (f"{mark}{size(need)}", tone),
+        (f" of {size(have)} {what}", "faint"),
+    )
 
 
 def detail_lines(found: Estimate) -> list[Line]:

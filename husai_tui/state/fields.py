@@ -60,7 +60,7 @@ TOP = (
     Field("name", "study", "text", "name", "names the study and its folder below the runs root"),
     Field("about", "study", "text", "description", "what it asks, in one sentence, for lists"),
     Field(
-        "subject",
+        "kind",
         "subject",
         "choice",
         "subject.kind",
@@ -102,7 +102,7 @@ PLANTED = (
     _of(_P, "subject.samples", "subject", "samples", "number of samples"),
 )
 KINDS = Field(
-    "kinds",
+    "architecture",
     "SAEs",
     "flags",
     "saes",

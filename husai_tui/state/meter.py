@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterable, Sequence
 
-_EIGHTHS = " ▏▎▍▌▋▊▉█"
 _LEVELS = "▁▂▃▄▅▆▇█"
 _UNITS = ("B", "KB", "MB", "GB", "TB", "PB")
 
@@ -28,11 +27,13 @@ def plural(count: int, noun: str) -> str:
 
 
 def bar(share: float, width: int) -> tuple[str, str]:
-    """Return the full and the empty part of a bar, to an eighth of a cell."""
-    eighths = round(min(max(share, 0.0), 1.0) * width * 8)
-    full, rest = divmod(eighths, 8)
-    done = "█" * full + (_EIGHTHS[rest] if rest else "")
-    return done, "·" * (width - len(done))
+    """Return the heavy and the light part of a bar, to half a cell; what is not nothing shows."""
+    halves = round(min(max(share, 0.0), 1.0) * width * 2)
+    if share > 0 and not halves:
+        halves = 1
+    full, rest = divmod(halves, 2)
+    done = "━" * full + "╸" * rest
+    return done, "─" * (width - len(done))
 
 
 def levels(shares: Iterable[float | None]) -> str:
