@@ -178,7 +178,7 @@ class Fire:
 
     def _stop(self) -> None:
         """Stop a worker for longer than its lease, then let it find out that it was replaced."""
-        end = time.monotonic() + 60.0
+        end = time.monotonic() + PATIENCE_SECONDS
         while time.monotonic() < end:
             signs = [read_sign(path) for path in self.root.jobs.glob("cohort-*/worker.json")]
             alive = [sign for sign in signs if sign is not None and lives(sign)]
