@@ -24,9 +24,9 @@ from textual.widgets import ContentSwitcher, Static
 from engine.client.daemon import start_supervisor
 from engine.errors import HusaiError
 from husai_tui.bindings import bindings
-from husai_tui.commands import Commands
+from husai_tui.commands import Commands, Palette
 from husai_tui.guard import HUNG_UP, Guard
-from husai_tui.keys import VIEWS, Key, Where
+from husai_tui.keys import Key, Where
 from husai_tui.link import Link
 from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
@@ -89,7 +89,7 @@ class HusaiApp(Actions):
         self.guard = guard
         self._painted = Painted()
         self.link = Link()
-        self.current: Where = view or _known(session.memory.view)
+        self.current: Where = view if view in SCREENS else _known(session.memory.view)
         self._target = target
         self.starts_engine = start and not session.readonly
         self._before: Where = "runs"
@@ -157,6 +157,9 @@ class HusaiApp(Actions):
 
     def go(self, name: Where, target: str = "") -> None:
         """Show a screen, and there what an address names."""
+        if name not in SCREENS:
+            self.notify(f"there is no screen {name} yet", severity="warning")
+            return
         if name != self.current:
             self._before, self.current = self.current, name
         view = self.view(name)
@@ -167,6 +170,11 @@ class HusaiApp(Actions):
             self.call_after_refresh(self._first, view, target)
         else:
             self._front(view, target)
+
+    def action_command_palette(self) -> None:
+        """Find a command by its name."""
+        if not isinstance(self.screen, Palette):
+            self.push_screen(Palette(id="--command-palette"))
 
     def go_before(self) -> None:
         """Show the screen before this one."""
@@ -341,4 +349,4 @@ class HusaiApp(Actions):
 
 
 def _known(name: str) -> Where:
-    return next((view for view in VIEWS if view == name), "runs")
+    return next((view for view in SCREENS if view == name), "runs")

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, cast
 
-from textual.command import DiscoveryHit, Hit, Hits, Provider
+from textual.await_complete import AwaitComplete
+from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.css.query import NoMatches
 
 from engine.disk.text import visible_line
 from husai_tui.host import Host
@@ -18,6 +21,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 MOST_JOBS = 500
+
+
+class Palette(CommandPalette):
+    """Textual's palette, which falls when a page is turned in a list that has no lines yet, or left twice."""
+
+    _over = False
+
+    def dismiss(self, result: None = None) -> AwaitComplete:
+        """Leave, once."""
+        if self._over:
+            return AwaitComplete()
+        self._over = True
+        return super().dismiss(result)
+
+    def _action_command_list(self, action: str) -> None:
+        with suppress(KeyError, IndexError, NoMatches):
+            super()._action_command_list(action)
 
 
 class Commands(Provider):

@@ -37,9 +37,14 @@ class Actions(Host):
         return view
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keep keys that write from working under `--readonly`."""
-        writing = any(key.writes and key.action.split("(")[0] == action for key in KEYS)
-        return not (writing and self.session.readonly)
+        """Keep keys from working before there is a screen, and those that write under `--readonly`."""
+        mine = {key.action.split("(")[0]: key for key in KEYS}.get(action)
+        if mine is None or action in ("leave", "redraw", "suspend_process", "theme", "view"):
+            return True
+        view = self.view()
+        if view is None or not view.is_mounted or not view.is_attached:
+            return False
+        return not (mine.writes and self.session.readonly)
 
     def action_view(self, name: Where) -> None:
         """Show a screen."""

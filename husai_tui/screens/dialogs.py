@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import ClassVar
+from contextlib import suppress
+from typing import ClassVar, TypeVar
 
 from rich.text import Text
+from textual._widget_navigation import Direction
 from textual.app import ComposeResult
+from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
@@ -15,8 +18,23 @@ from textual.widgets.option_list import Option
 
 from engine.disk.text import visible
 
+Answer = TypeVar("Answer")
 
-class Confirm(ModalScreen[bool]):
+
+class Dialog(ModalScreen[Answer]):
+    """A screen over the others that is left once, though two keys that leave it come together."""
+
+    _over = False
+
+    def dismiss(self, result: Answer | None = None) -> AwaitComplete:
+        """Leave, with an answer."""
+        if self._over:
+            return AwaitComplete()
+        self._over = True
+        return super().dismiss(result)
+
+
+class Confirm(Dialog[bool]):
     """Asks before something is lost; where much is at stake, a word must be typed."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
@@ -51,7 +69,7 @@ class Confirm(ModalScreen[bool]):
             self.dismiss(answer)
 
 
-class Ask(ModalScreen[str | None]):
+class Ask(Dialog[str | None]):
     """Asks for a line of text at the bottom of the screen, and tells of it while it is typed."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
@@ -85,7 +103,15 @@ class Ask(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Choose(ModalScreen[str | None]):
+class Choices(OptionList):
+    """Textual's list, which falls when a page is turned before it has lines."""
+
+    def _move_page(self, direction: Direction) -> None:
+        with suppress(KeyError, IndexError):
+            super()._move_page(direction)
+
+
+class Choose(Dialog[str | None]):
     """Asks for one of a few things; each has a letter."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
@@ -103,7 +129,7 @@ class Choose(ModalScreen[str | None]):
         """Return the choices."""
         with Vertical(classes="dialog"):
             yield Label(Text(self._title, style="bold"))
-            yield OptionList(
+            yield Choices(
                 *(
                     Option(Text.assemble((f"{letter}  ", "bold"), visible(text)), id=name)
                     for letter, name, text in self._choices
@@ -130,7 +156,7 @@ class Choose(ModalScreen[str | None]):
         self.dismiss(None)
 
 
-class Reading(ModalScreen[None]):
+class Reading(Dialog[None]):
     """A page of text."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
