@@ -41,6 +41,8 @@ class Key:
     """One word for the footer; empty: not shown there."""
     writes: bool = False
     """Whether it changes something outside the app: refused under `--readonly`."""
+    always: bool = False
+    """Whether it works over dialogs and while text is typed, too."""
 
     @property
     def id(self) -> str:
@@ -104,11 +106,18 @@ _EVERYWHERE = (
     Key("describe", "a", "say in a sentence what is shown", "everywhere"),
     Key("maximise", "z", "give one panel all the room, and back", "everywhere"),
     Key("last_view", "minus", "go to the screen before", "everywhere"),
-    Key("redraw", "ctrl+l", "paint everything anew", "everywhere"),
+    Key("redraw", "ctrl+l", "paint everything anew", "everywhere", always=True),
     Key("theme", "T", "take the next theme", "everywhere"),
-    Key("suspend_process", "ctrl+z", "put the app to sleep; `fg` wakes it", "everywhere"),
+    Key(
+        "suspend_process",
+        "ctrl+z",
+        "put the app to sleep; `fg` wakes it",
+        "everywhere",
+        always=True,
+    ),
     Key("close_up", "escape", "leave what is open; clear the filter", "everywhere"),
-    Key("leave", "q,ctrl+c,ctrl+q", "close the app; all work goes on", "everywhere", "close"),
+    Key("leave", "q,ctrl+c", "close the app; all work goes on", "everywhere", "close"),
+    Key("quit", "ctrl+q", "close the app, out of a dialog, too", "everywhere", always=True),
 )
 _TABLE = (
     Key("move(1)", "j,down", "go down", "table"),

@@ -164,8 +164,6 @@ def play(seconds: float, seed: int, folder: Path, pause: float = 0.01) -> dict[s
                 terminal.__exit__()
                 terminal = monkey.open(pretence.root.path)
         terminal.resize(80, 24)
-        terminal.press("escape", "escape", "escape")
-        terminal.watch(0.3)
         terminal.press("ctrl+q")
         if terminal.end(10) is None:
             monkey.wrong.append(f"did not close after {' '.join(monkey.last)}")

@@ -22,6 +22,9 @@ from husai_tui.terminal import few_colours, is_dark
 from husai_tui.themes import DARK, LIGHT
 from husai_tui.tones import THEMES
 
+WITHOUT_VIEW = ("leave", "quit", "redraw", "suspend_process", "theme", "view")
+"""Actions that need no screen to be ready."""
+
 
 class Actions(Host):
     """Actions of the app that act on the screen in front."""
@@ -39,7 +42,7 @@ class Actions(Host):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keep keys from working before there is a screen, and those that write under `--readonly`."""
         mine = {key.action.split("(")[0]: key for key in KEYS}.get(action)
-        if mine is None or action in ("leave", "redraw", "suspend_process", "theme", "view"):
+        if mine is None or action in WITHOUT_VIEW:
             return True
         view = self.view()
         if view is None or not view.is_mounted or not view.is_attached:

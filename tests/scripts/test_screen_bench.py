@@ -1,4 +1,4 @@
-"""The measuring of the app's cost, briefly; machines that are busy decide nothing here but traffic and memory."""
+"""The measuring of the app, briefly; a busy machine decides nothing here but traffic and memory."""
 
 from __future__ import annotations
 
