@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import traceback
 from pathlib import Path
@@ -94,6 +95,23 @@ def _command(view: Where) -> None:
 
 for _view in VIEWS:
     _command(_view)
+
+
+@app.command("serve")
+def serve_browser(
+    port: Annotated[int, typer.Option(help="On loopback; 0: one that is free.")] = 8000,
+    runs: Runs = Path("runs"),
+    profile: Profile = "",
+    readonly: Readonly = False,
+    detached: Detached = False,
+) -> None:
+    """Show the app in a browser, on this machine's own address alone."""
+    from husai_tui.serving import serve  # here: aiohttp takes a while
+
+    words = [sys.executable, "-m", "husai_tui", "--runs", str(runs.resolve())]
+    words += ["--profile", profile] if profile else []
+    words += ["--readonly"] * readonly + ["--no-engine"] * detached
+    serve(shlex.join(words), port)
 
 
 @app.command("reset-terminal")

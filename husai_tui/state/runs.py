@@ -219,7 +219,8 @@ def closing(snapshot: Snapshot) -> Part:
     if found is None:
         if busy or snapshot.waiting:
             return ("nothing works on the queue: u starts the engine", "warn")
-        return ("the queue is empty: 5 builds a sweep", "faint")
+        done = "all is done" if snapshot.jobs else "the queue is empty"
+        return (f"{done}: 5 builds a sweep", "faint")
     if found.get("silent", 0.0) > STALE_SECONDS:
         return ("the engine does not answer: `husai-engine health` says more", "bad")
     if found.get("trouble"):
