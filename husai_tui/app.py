@@ -181,7 +181,10 @@ class HusaiApp(Actions):
         self.go(self._before)
 
     def _first(self, view: View, target: str) -> None:
-        view.recall(self.session.memory.views.get(view.NAME, {}))
+        try:
+            view.recall(self.session.memory.views.get(view.NAME, {}))
+        except Exception:  # the file may hold anything
+            self.keep_fault(traceback.format_exc())
         self._front(view, target)
 
     def _front(self, view: View, target: str) -> None:
@@ -344,7 +347,10 @@ class HusaiApp(Actions):
         memory = self.session.memory
         memory.view, memory.seen = self.current, self._last_seen
         for view in self.screen_stack[0].query(View):
-            memory.views[view.NAME] = view.remember()
+            try:
+                memory.views[view.NAME] = view.remember()
+            except Exception:  # leaving must not fail
+                self.keep_fault(traceback.format_exc())
         write_memory(self.session.folder, self.session.root.path, memory)
 
 

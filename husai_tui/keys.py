@@ -215,10 +215,15 @@ def clashes(keymap: Mapping[str, str]) -> list[str]:
         for one in keymap.get(key.id, key.keys).split(","):
             for place in _places(key.where):
                 other = taken.setdefault((place, one.strip()), key.id)
-                if other != key.id and (key.id in keymap or other in keymap):
-                    lines.append(f"keymap: {key.id}: {one} is the key of {other}")
+                blamed, owner = (key.id, other) if key.id in keymap else (other, key.id)
+                if other != key.id and blamed in keymap:
+                    lines.append(f"keymap: {blamed}: {one.strip()} is the key of {owner}")
+    lines += [f"keymap: {name}: no key is given" for name in keymap if not keymap[name].strip(" ,")]
     return list(dict.fromkeys(lines))
 
 
 def _places(where: Where) -> Iterable[Where]:
-    return ("everywhere", "table", "chart", *VIEWS) if where == "everywhere" else (where,)
+    if where == "everywhere":
+        return ("everywhere", "table", "chart", *VIEWS)
+    # A panel has its keys on every screen that has one.
+    return (where, *VIEWS) if where in ("table", "chart") else (where,)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import tomllib
@@ -120,8 +121,9 @@ def write_memory(folder: Path, root: Path, memory: Memory) -> None:
         aside = folder / f".state.{os.getpid()}"
         aside.write_text(json.dumps({**kept, str(root.resolve()): mine}, indent=1))
         os.replace(aside, folder / "state.json")
-    except OSError:
-        return
+    except (OSError, TypeError, ValueError):
+        with contextlib.suppress(OSError):
+            (folder / f".state.{os.getpid()}").unlink(missing_ok=True)
 
 
 def _memories(folder: Path) -> dict[str, Any]:
