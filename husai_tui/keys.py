@@ -78,6 +78,9 @@ _SYMBOLS = {
     "down": "↓",
     "pageup": "pgup",
     "pagedown": "pgdn",
+    "tab": "⇥",
+    "semicolon": ";",
+    "apostrophe": "'",
 }
 
 
@@ -146,9 +149,31 @@ _RUNS = (
     Key("digest", "d", "say what happened while nobody looked", "runs"),
     Key("engine", "u", "start the supervisor", "runs", writes=True),
 )
-_CHART: tuple[Key, ...] = ()
+_CHART: tuple[Key, ...] = (
+    Key("panel(1)", "tab,n,j,down", "go to the next panel", "chart", "panel"),
+    Key("panel(-1)", "shift+tab,N,k,up", "go to the panel before", "chart"),
+    Key("zoom(1)", "plus,equals_sign", "show less at once", "chart", "zoom"),
+    Key("zoom(-1)", "underscore", "show more at once", "chart"),
+    Key("pan(-1)", "left,h", "show what is to the left", "chart"),
+    Key("pan(1)", "right,l", "show what is to the right", "chart"),
+    Key("reset", "0", "show everything, without the cursor", "chart"),
+    Key("scrub(-1)", "comma", "move the cursor to the left, in all panels", "chart"),
+    Key("scrub(1)", "full_stop", "move the cursor to the right", "chart"),
+    Key("scrub(-10)", "semicolon", "move the cursor far to the left", "chart", "cursor"),
+    Key("scrub(10)", "apostrophe", "move the cursor far to the right", "chart"),
+    Key("smooth(1)", "greater_than_sign", "smooth the curves more", "chart"),
+    Key("smooth(-1)", "less_than_sign", "smooth the curves less", "chart"),
+    Key("change('log')", "L", "make the vertical axis logarithmic, or linear", "chart", "log"),
+    Key("change('axis')", "t", "measure by steps, or by time", "chart"),
+    Key("change('band')", "b", "draw median and range, or a line per seed", "chart"),
+)
 
-_RUN: tuple[Key, ...] = ()
+_RUN: tuple[Key, ...] = (
+    Key("job(1)", "right_square_bracket", "show the next job of the study", "run", "job"),
+    Key("job(-1)", "left_square_bracket", "show the job before", "run"),
+    Key("flag", "e", "go to the next red flag", "run"),
+    Key("logs", "o", "read the log of this job", "run"),
+)
 
 _COMPARE: tuple[Key, ...] = ()
 
