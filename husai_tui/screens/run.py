@@ -42,29 +42,31 @@ class Run(View):
 
     # Looking
 
-    def load(self) -> Loaded:
-        """Find the job and read its files (in a thread)."""
+    def load(self) -> tuple[str, Loaded]:
+        """Find the job and read its files (in a thread); return them with what was asked for."""
         session, wanted = self.session, self._wanted
         directory = self._directory
         if wanted:
             directory = find(session.snapshot, wanted)
             if not directory:
-                self._wanted = ""
+                self._wanted = "" if self._wanted == wanted else self._wanted
                 directory = str(chosen(session.root, wanted)[0]["directory"])
         directory = directory or choose(session.snapshot)
         if not directory:
-            return Loaded()
+            return wanted, Loaded()
         follower = self._follower
         if follower is None or follower.directory != directory:
             follower = Follower(session.root.run(directory), directory)
             self._follower = follower
-        return follower.read()
+        return wanted, follower.read()
 
     def show(self, loaded: Any) -> None:
         """Show what was read, and tell the red flags that are new."""
         snapshot, sheet = self.session.snapshot, self._sheet
-        if self._wanted and loaded.directory:
-            self._wanted = ""
+        wanted, loaded = loaded
+        if wanted != self._wanted:
+            return  # something else was asked for meanwhile
+        self._wanted = ""
         if loaded.directory != self._directory:
             self._filter = ""
         self._directory = loaded.directory

@@ -186,7 +186,10 @@ def _segments(x0: Floats, y0: Floats, x1: Floats, y1: Floats, wide: int) -> _Spa
     left = y0[which] + slope * (np.maximum(at, x0[which]) - x0[which])
     right = y0[which] + slope * (np.minimum(at + 1, x1[which]) - x0[which])
     # Neighbours share the dot where one column ends and the next begins: it is drawn once.
-    enters, leaves = np.rint(left), np.rint(right)
+    # Halves go the way the line goes, so that rising and falling ones are equally thin.
+    rises = slope > 0
+    enters = np.where(rises, np.floor(left + 0.5), np.ceil(left - 0.5))
+    leaves = np.where(rises, np.floor(right + 0.5), np.ceil(right - 0.5))
     back = (at < last[which]) & (enters != leaves)
     leaves = leaves - np.where(back, np.sign(leaves - enters), 0.0)
     return _Spans(at, np.minimum(enters, leaves), np.maximum(enters, leaves))

@@ -145,7 +145,9 @@ class Curves:
 
     def _above_zero(self, panel: Panel) -> bool:
         names = [name for name in panel.names if name in self.data.series]
-        return any(bool((self.data.series[name] > 0).any()) for name in names)
+        found = [self.data.series[name] for name in names]
+        # The last row first: it nearly always settles it.
+        return any(bool((v[-1:] > 0).any()) or bool((v > 0).any()) for v in found)
 
     def lost_seeds(self) -> dict[int, int | None]:
         """Return the places of seeds without values now → their last step with one; None: there is none."""
@@ -153,9 +155,8 @@ class Curves:
             values = self.data.series.get(panel.names[0])
             if values is None or values.shape[1] < 2 or panel.rare or not len(values):
                 continue
-            there = np.isfinite(values)
-            lost = [place for place in range(values.shape[1]) if not there[-1, place]]
-            last = {place: np.flatnonzero(there[:, place]) for place in lost}
+            lost = np.flatnonzero(~np.isfinite(values[-1])).tolist()
+            last = {place: np.flatnonzero(np.isfinite(values[:, place])) for place in lost}
             return {
                 p: int(self.data.steps[found[-1]]) if len(found) else None
                 for p, found in last.items()

@@ -84,8 +84,8 @@ class Paper:
     def runs(self, y: int) -> list[tuple[str, int]]:
         """Return a row as texts of one ink each."""
         inks = self.inks[y]
-        starts = np.flatnonzero(np.concatenate(([True], inks[1:] != inks[:-1])))
-        bounds = [*starts.tolist(), self.width]
+        starts = np.flatnonzero(inks[1:] != inks[:-1]) + 1
+        bounds = sorted({0, *starts.tolist(), self.width})
         row = self.characters[y].tolist()
         return [
             ("".join(row[start:end]), int(inks[start]))
@@ -110,6 +110,8 @@ class Paper:
             cuts = np.flatnonzero(np.diff(places) > gap)
             starts = places[np.concatenate(([0], cuts + 1))].tolist()
             ends = places[np.concatenate((cuts, [len(places) - 1]))].tolist()
+            # The second half of a wide character goes with the first.
+            ends = [b + int(self.characters[y, b + 1 : b + 2].tolist() == [""]) for b in ends]
             found += [(a, y, b - a + 1) for a, b in zip(starts, ends, strict=True)]
         return found
 

@@ -151,6 +151,8 @@ def legends(curves: Curves, panel: Panel, lines: Lines, row: int, values: bool) 
         return [[(told, "faint"), *missing], [(told, "faint")], missing]
     if len(lines.labels) < 2:
         return [missing]
+    # While it grows each value would be sent twice a second; the range beside the title says nearly as much.
+    values = values and (curves.cursor is not None or not curves.live or len(panel.names) > 1)
     named: list[Part] = []
     told_values: list[Part] = []
     for line, (label, place) in enumerate(zip(lines.labels, lines.places, strict=True)):

@@ -57,14 +57,15 @@ class Follower:
     def read(self) -> Loaded:
         """Return what is there now. A file that vanished or cannot be read is told, and what was read stays."""
         facts = read_facts(self._run, self._last.facts)
-        trouble, data = "", self._last.data
+        file, trouble, data = self._run.curves_file, "", self._last.data
         try:
-            if self._tail.poll() or not len(data):
+            changed = self._tail.poll()
+            if len(data) and not len(self._tail) and not file.is_file():
+                trouble = f"{file.name} is gone"
+            elif changed or len(data) != len(self._tail):
                 data = take(self._tail)
         except OSError as error:
-            trouble = f"{self._run.curves_file.name} cannot be read: {error.strerror}"
-        if len(self._last.data) and not len(data) and not self._run.curves_file.is_file():
-            trouble, data = f"{self._run.curves_file.name} is gone", self._last.data
+            trouble = f"{file.name} cannot be read: {error.strerror}"
         if trouble and len(data):
             trouble += f"; what is shown was read at {self._read}"
         if not trouble:

@@ -95,7 +95,8 @@ def number(value: float, digits: int = 3) -> str:
     if size >= 999.5:
         for limit, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
             if size < limit * 999.5:
-                return f"{_plain(value / limit, digits)}{letter}"
+                shown = math.copysign(max(size / limit, 1.0), value)
+                return f"{_plain(shown, digits)}{letter}"
         return _power(value)
     if size < 1e-3:
         return _power(value)
