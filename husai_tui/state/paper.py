@@ -75,7 +75,7 @@ class Paper:
         """Lay characters over what is there, except where they are spaces."""
         rows, columns = characters.shape
         rows, columns = min(rows, self.height - y), min(columns, self.width - x)
-        if rows <= 0 or columns <= 0:
+        if rows <= 0 or columns <= 0 or min(x, y) < 0:
             return
         there = characters[:rows, :columns] != " "
         self.characters[y : y + rows, x : x + columns][there] = characters[:rows, :columns][there]

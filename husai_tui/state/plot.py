@@ -21,7 +21,7 @@ from husai_tui.state.ticks import decades, fit, fit_log, holds, labels, powers, 
 Floats = NDArray[np.float64]
 AXIS = 7
 """Columns left of a chart for the numbers of its axis."""
-TICK_COLUMNS = 12
+TICK_COLUMNS = 10
 """Columns that a number below the horizontal axis has at least."""
 
 
