@@ -159,7 +159,7 @@ _CHART: tuple[Key, ...] = (
     Key("reset", "0", "show everything, without the cursor", "chart"),
     Key("scrub(-1)", "comma", "move the cursor to the left, in all panels", "chart"),
     Key("scrub(1)", "full_stop", "move the cursor to the right", "chart"),
-    Key("scrub(-10)", "semicolon", "move the cursor far to the left", "chart", "cursor"),
+    Key("scrub(-10)", "semicolon", "move the cursor far to the left", "chart", "scrub"),
     Key("scrub(10)", "apostrophe", "move the cursor far to the right", "chart"),
     Key("smooth(1)", "greater_than_sign", "smooth the curves more", "chart"),
     Key("smooth(-1)", "less_than_sign", "smooth the curves less", "chart"),
@@ -169,7 +169,7 @@ _CHART: tuple[Key, ...] = (
 )
 
 _RUN: tuple[Key, ...] = (
-    Key("job(1)", "right_square_bracket", "show the next job of the study", "run", "job"),
+    Key("job(1)", "right_square_bracket", "show the next job of the study", "run"),
     Key("job(-1)", "left_square_bracket", "show the job before", "run"),
     Key("flag", "e", "go to the next red flag", "run"),
     Key("logs", "o", "read the log of this job", "run"),

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from husai_tui.state.derived import Kept, Smoother, spread
+from husai_tui.state.derived import BLOCK, Kept, Smoother, extremes, spread
 from husai_tui.state.panels import Data, Flag, Panel, continues, panels_of
 from husai_tui.state.ticks import reach
 
@@ -36,17 +36,14 @@ class Lines:
     labels: tuple[str, ...]
     places: tuple[int, ...]
     """Which seed or measurement each line is; decides its colour."""
+    key: tuple[Any, ...] = ()
+    """What it is made of, for what is kept of it."""
 
     def row(self, step: float | None) -> int:
         """Return the last row up to a step; None: the last one of all; -1: there is none."""
         if step is None:
             return len(self.steps_T) - 1
         return int(np.searchsorted(self.steps_T, step, side="right")) - 1
-
-    @property
-    def best_TL(self) -> Floats:
-        """The values that count: smoothed where they are."""
-        return self.raw_TL if self.smooth_TL is None else self.smooth_TL
 
 
 class Curves:
@@ -104,8 +101,8 @@ class Curves:
         """Return the name of a seed by its place."""
         return str(self.seeds[place]) if place < len(self.seeds) else str(place)
 
-    def lines(self, panel: Panel) -> Lines:
-        """Return what a panel draws."""
+    def lines(self, panel: Panel, *, plain: bool = False) -> Lines:
+        """Return what a panel draws; plain: neither smoothed nor with a band."""
         data = self.data
         single = len(panel.names) == 1
         if single:
@@ -128,13 +125,29 @@ class Curves:
             x, steps, values = x[rows], steps[rows], values[rows]
         smooth = band = None
         key = (panel.title, self.axis, self.only)
-        if self.weight:
+        if self.weight and not plain:
             smoother = Smoother(WEIGHTS[self.weight])
             smooth = self._keep((*key, "smooth", self.weight), smoother.extend).of(values)
-        if self.band and single and len(places) > 1:
+        if self.band and not plain and single and len(places) > 1:
             best = values if smooth is None else smooth
             band = self._keep((*key, "band", self.weight), spread).of(best)
-        return Lines(x, steps, values, smooth, band, labels, places)
+        return Lines(x, steps, values, smooth, band, labels, places, key)
+
+    def thinned(self, lines: Lines, values_TL: Floats, which: str) -> tuple[Floats, Floats]:
+        """Return places and values of much fewer points that look the same where many rows fall into a dot.
+
+        Args:
+            lines: of a panel.
+            values_TL: some of its values.
+            which: name of them.
+        """
+        whole = len(values_TL) // BLOCK * BLOCK
+        key = (*lines.key, which, self.weight, "thin")
+        pairs = self._keep(key, extremes).of(values_TL[:whole])
+        x_T = np.empty(2 * (whole // BLOCK))
+        x_T[0::2], x_T[1::2] = lines.x_T[:whole:BLOCK], lines.x_T[BLOCK - 1 : whole : BLOCK]
+        rest = lines.x_T[whole:]
+        return np.concatenate((x_T, rest)), np.concatenate((pairs, values_TL[whole:]))
 
     def _keep(self, key: Any, make: Any) -> Kept:
         return self._kept.setdefault(key, Kept(make))

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 CHUNK = 4096
 """Rows smoothed at once: what is made of them stays in the cache."""
+BLOCK = 64
+"""Rows of which only the extremes are drawn where that many fall into half a dot."""
 FORGOTTEN = 1e-12
 """Weight below which an older value counts for nothing."""
 
@@ -69,17 +71,27 @@ def spread(values_TS: Floats) -> Floats:
     return np.stack([median_T, there_TS[:, 0], there_TS[rows, last_T]], axis=1)
 
 
+def extremes(values_TS: Floats) -> Floats:
+    """Return two rows for each `BLOCK` rows, their lowest and their highest values; the rest is dropped."""
+    blocks = len(values_TS) // BLOCK
+    values = values_TS[: blocks * BLOCK].reshape(blocks, BLOCK, -1)
+    values = np.where(np.isfinite(values), values, np.nan)
+    pairs_BPS = np.stack([np.fmin.reduce(values, axis=1), np.fmax.reduce(values, axis=1)], axis=1)
+    return pairs_BPS.reshape(2 * blocks, -1)
+
+
 class Kept:
     """Rows made of other rows: when those grow, only the new ones are made."""
 
     def __init__(self, make: Callable[[Floats], Floats]) -> None:
         self._make = make
         self._rows: Floats | None = None
+        self._done = 0
 
     def of(self, values_TS: Floats) -> Floats:
         """Return what is made of these rows; the first ones are those of the last time."""
-        done = 0 if self._rows is None else len(self._rows)
-        if self._rows is None or done < len(values_TS):
-            fresh = self._make(values_TS[done:])
+        if self._rows is None or self._done < len(values_TS):
+            fresh = self._make(values_TS[self._done :])
+            self._done = len(values_TS)
             self._rows = fresh if self._rows is None else np.concatenate((self._rows, fresh))
         return self._rows

@@ -49,7 +49,7 @@ class Facts:
         """Profile and device it was planned for."""
         profile = _within(self.config, "placement", "profile")
         device = _within(self.config, "placement", "device")
-        return " on ".join(str(part) for part in (profile, device) if part)
+        return " on ".join(dict.fromkeys(str(part) for part in (profile, device) if part))
 
     @property
     def budget(self) -> int | None:
@@ -103,14 +103,16 @@ def _within(value: Any, *keys: str) -> Any:
 
 def choose(snapshot: Snapshot) -> str:
     """Return the run directory of the job to show if nobody named one: one that runs and measures, else one
-    that runs, else the last that ended; empty: there is none."""
+    that runs, else the last that ended, else the first that waits; empty: there is none."""
     running = [job for job in snapshot.jobs if job["state"] == "running"]
     measuring = [job for job in running if job["kind"] in WITH_CURVES]
-    ended = [job for job in snapshot.jobs if job["ended"] and job["kind"] in WITH_CURVES]
-    for found in (measuring, running):
+    begun = [job for job in snapshot.jobs if job["started"]]
+    measured = [job for job in begun if job["kind"] in WITH_CURVES]
+    for found in (measuring, running, measured, begun):
         if found:
-            return str(max(found, key=lambda job: job["started"] or 0.0)["directory"])
-    return str(max(ended, key=lambda job: job["ended"])["directory"]) if ended else ""
+            last = max(found, key=lambda job: (job["ended"] or 0.0, job["started"] or 0.0))
+            return str(last["directory"])
+    return str(snapshot.jobs[0]["directory"]) if snapshot.jobs else ""
 
 
 def find(snapshot: Snapshot, target: str) -> str:
@@ -237,11 +239,11 @@ def sentence(job: Job, curves: Curves) -> str:
     at = curves.data.steps[-1] if curves.cursor is None else curves.cursor
     told = []
     for panel in curves.panels:
-        lines = curves.lines(panel)
+        lines = curves.lines(panel, plain=True)
         row = lines.row(curves.cursor)
         if row < 0:
             continue
-        values = lines.best_TL[row]
+        values = lines.raw_TL[row]
         if len(panel.names) > 1:
             pairs = zip(lines.labels, values.tolist(), strict=True)
             each = ", ".join(f"{label} {panel.told(value)}" for label, value in pairs)

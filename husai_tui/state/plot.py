@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from husai_tui.state.canvas import NO_INK, Canvas, Columns, gather
 from husai_tui.state.curves import Curves, Lines
+from husai_tui.state.derived import BLOCK
 from husai_tui.state.frame import duration
 from husai_tui.state.panels import Panel
 from husai_tui.state.paper import DIM, SERIES, Ink, Paper, Part, length, series_ink
@@ -87,7 +88,7 @@ def chart(paper: Paper, box: Box, curves: Curves, place: int, *, values: bool = 
 def small(paper: Paper, box: Box, curves: Curves, place: int) -> None:
     """Draw a panel as a short title with its value, and curves without axes below it."""
     panel = curves.panels[place]
-    lines = curves.lines(panel)
+    lines = curves.lines(panel, plain=True)
     chosen = place == curves.selected
     ink: Ink = "accent" if chosen else ""
     end = paper.write(box.x, box.y, f"{'▸' if chosen else ' '}{panel.short} ", ink, box.width)
@@ -102,7 +103,7 @@ def small(paper: Paper, box: Box, curves: Curves, place: int) -> None:
 def standing(panel: Panel, lines: Lines, row: int) -> float:
     """Return the value that stands for a panel at a row: of its main measurement, or the median over seeds."""
     if len(panel.names) > 1 and row >= 0 and panel.main in lines.places:
-        return float(lines.best_TL[row, lines.places.index(panel.main)])
+        return float(lines.raw_TL[row, lines.places.index(panel.main)])
     return middle(lines, row)
 
 
@@ -110,7 +111,7 @@ def middle(lines: Lines, row: int) -> float:
     """Return the median over the lines at a row; NaN where none has a value."""
     if row < 0:
         return float("nan")
-    values = lines.best_TL[row]
+    values = lines.raw_TL[row]
     values = values[np.isfinite(values)]
     return float(np.median(values)) if len(values) else float("nan")
 
@@ -127,9 +128,9 @@ def heading(
     title.append((f"{panel.title}", "accent" if chosen else "strong"))
     if len(panel.names) == 1:
         title.append((f"  {panel.told(middle(lines, row))}", ""))
-        if len(lines.labels) > 1 and row >= 0 and np.isfinite(lines.best_TL[row]).any():
-            low = panel.told(float(np.nanmin(lines.best_TL[row])))
-            high = panel.told(float(np.nanmax(lines.best_TL[row])))
+        if len(lines.labels) > 1 and row >= 0 and np.isfinite(lines.raw_TL[row]).any():
+            low = panel.told(float(np.nanmin(lines.raw_TL[row])))
+            high = panel.told(float(np.nanmax(lines.raw_TL[row])))
             title.append((f"  {low} – {high}" if low != high else "  all the same", "faint"))
     if curves.is_log(panel):
         title.append(("  log", "faint"))
@@ -144,7 +145,8 @@ def heading(
 def legends(curves: Curves, panel: Panel, lines: Lines, row: int, values: bool) -> list[list[Part]]:
     """Return what may stand at the right above a chart, the longest first."""
     lost = lost_text(curves)
-    missing: list[Part] = [(f"  {lost}", "warn")] if lost and len(panel.names) == 1 else []
+    chosen = curves.panels[curves.selected] is panel and len(panel.names) == 1
+    missing: list[Part] = [(f"  {lost}", "warn")] if lost and chosen else []
     if lines.band_T3 is not None:
         count = len(lines.labels) - sum(p in curves.lost_seeds() for p in lines.places)
         told = f"median · range of {count} seeds"
@@ -156,7 +158,7 @@ def legends(curves: Curves, panel: Panel, lines: Lines, row: int, values: bool) 
     named: list[Part] = []
     told_values: list[Part] = []
     for line, (label, place) in enumerate(zip(lines.labels, lines.places, strict=True)):
-        value = panel.told(float(lines.best_TL[row, line])) if row >= 0 else ""
+        value = panel.told(float(lines.raw_TL[row, line])) if row >= 0 else ""
         named.append((f"  {label}", series_ink(place)))
         told_values += [(f"  {label} ", series_ink(place)), (value, "")]
     count_only: list[Part] = [(f"{len(lines.labels)} seeds", "faint")]
@@ -191,15 +193,25 @@ def _draw(
     wide, high = canvas.dots
     if not len(lines.x_T) or right <= left:
         return None
-    x_T = 0.5 + (lines.x_T - left) / (right - left) * (wide - 1)
     log = curves.is_log(panel)
+    first, last = np.searchsorted(lines.x_T, (left, right))
+    many = last - first >= 2 * BLOCK * wide
 
-    def gathered(values_TL: Floats) -> Columns:
-        positive = np.where(values_TL > 0, values_TL, np.nan) if log else values_TL
-        return gather(x_T, positive, wide)
+    def gathered(values_TL: Floats, which: str) -> Columns:
+        x_T = lines.x_T
+        if many:
+            thin_T, thin_TL = curves.thinned(lines, values_TL, which)
+            if not log or not (thin_TL <= 0).any():
+                x_T, values_TL = thin_T, thin_TL
+        if log:
+            values_TL = np.where(values_TL > 0, values_TL, np.nan)
+        return gather(0.5 + (x_T - left) / (right - left) * (wide - 1), values_TL, wide)
 
     band = lines.band_T3 is not None and not plain
-    raw = gathered(lines.band_T3 if band and lines.band_T3 is not None else lines.raw_TL)
+    if band and lines.band_T3 is not None:
+        raw = gathered(lines.band_T3, "band")
+    else:
+        raw = gathered(lines.raw_TL, "raw")
     axis = _axis(raw, wide, log, panel, curves, (*key, band), max(2, canvas.rows // 3))
     if axis is None:
         return None
@@ -215,7 +227,7 @@ def _draw(
         ink = DIM + place % 8 if smooth else series_ink(place)
         canvas.curve(raw, line, 1 if plain and single else ink)
     if smooth and lines.smooth_TL is not None:
-        best = gathered(lines.smooth_TL).mapped(rows)
+        best = gathered(lines.smooth_TL, "smooth").mapped(rows)
         for line, place in enumerate(lines.places):
             canvas.curve(best, line, series_ink(place), over=True)
     return axis

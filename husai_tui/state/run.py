@@ -31,8 +31,8 @@ ALL_PANELS = (120, 34)
 STRIP = 4
 """Lines of the row of small charts."""
 LONGEST_NOTE = 3
-BIG_STEP = 10
-"""How many cells the cursor goes at once with the keys for that."""
+BAND_SEEDS = 3
+"""Seeds from which median and range are drawn at first: lines of one colour per cell hide each other."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class RunSheet:
     def take_wish(self) -> None:
         """Look at a new job as at the one before."""
         curves, wish = self.curves, self.wish
-        curves.band = bool(wish.get("band", len(curves.seeds) > 8))
+        curves.band = bool(wish.get("band", len(curves.seeds) >= BAND_SEEDS))
         weight = wish.get("weight", 0)
         curves.weight = weight if isinstance(weight, int) and 0 <= weight < len(WEIGHTS) else 0
         log = wish.get("log", {})
@@ -125,10 +125,12 @@ class RunSheet:
     def keep_wish(self) -> dict[str, Any]:
         """Return how the curves are looked at, as plain values."""
         curves = self.curves
+        if self.job is None:
+            return self.wish
         self.wish = {
             "band": curves.band,
             "weight": curves.weight,
-            "log": {**self.wish.get("log", {}), **curves.log},
+            "log": dict(curves.log),
         }
         return self.wish
 
@@ -266,9 +268,9 @@ class RunSheet:
         """Yield each seed's place and its values in all panels."""
         curves, columns = self.curves, []
         for panel in curves.panels:
-            lines = curves.lines(panel)
+            lines = curves.lines(panel, plain=True)
             row = lines.row(curves.cursor)
-            best = lines.best_TL
+            best = lines.raw_TL
             columns.append(
                 {p: best[row, n] if row >= 0 else np.nan for n, p in enumerate(lines.places)}
             )
@@ -336,9 +338,9 @@ class RunSheet:
             return ""
         told = []
         for panel in curves.panels:
-            lines = curves.lines(panel)
+            lines = curves.lines(panel, plain=True)
             row = lines.row(curves.cursor)
-            values = lines.best_TL[row].tolist() if row >= 0 else []
+            values = lines.raw_TL[row].tolist() if row >= 0 else []
             each = [
                 f"{label} {value:.6g}".strip()
                 for label, value in zip(lines.labels, values, strict=False)

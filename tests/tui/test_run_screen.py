@@ -143,7 +143,7 @@ CHANGES: dict[str, tuple[tuple[str, ...], Callable[[RunSheet], Any], Any]] = {
     ),
     "log": (("L",), lambda s: s.curves.log, {"loss": False}),
     "time": (("t",), lambda s: s.curves.axis, "time"),
-    "band": (("b",), lambda s: s.curves.band, True),
+    "band": (("b",), lambda s: s.curves.band, False),
     "maximise": (("z",), lambda s: s.maximised, True),
 }
 
@@ -191,7 +191,7 @@ async def test_jobs_of_the_study(root: Path) -> None:
         await seen.look()
         assert "✓ done  small/relu" in seen.text
         assert seen.view.target == "cohort-b"
-        assert seen.sheet.curves.band  # looked at in the same way
+        assert not seen.sheet.curves.band  # looked at in the same way
         await seen.press("left_square_bracket")
         await seen.look()
         await seen.look()
@@ -259,7 +259,7 @@ async def test_what_is_remembered_comes_back(root: Path) -> None:
         seen.sheet.job, seen.sheet.loaded = None, type(seen.sheet.loaded)()
         await seen.look()
         curves = seen.sheet.curves
-        assert (curves.weight, curves.band, curves.log) == (1, True, {"loss": False})
+        assert (curves.weight, curves.band, curves.log) == (1, False, {"loss": False})
 
 
 async def test_a_run_that_goes_away_while_it_is_shown(root: Path) -> None:

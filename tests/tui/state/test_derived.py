@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from husai_tui.state.derived import CHUNK, Kept, Smoother, spread
+from husai_tui.state.derived import BLOCK, CHUNK, Kept, Smoother, extremes, spread
 
 NAN = np.nan
 
@@ -80,3 +80,13 @@ def test_only_new_rows_are_made() -> None:
     kept.of(y[:4])
     assert kept.of(y)[:, 0].tolist() == [2 * value for value in range(10)]
     assert made == [4, 6]
+
+
+def test_of_many_rows_only_the_extremes_are_kept() -> None:
+    y = np.zeros((2 * BLOCK + 5, 2))
+    y[7], y[BLOCK], y[BLOCK + 1] = (9, NAN), (-3, np.inf), (NAN, 4)
+    y[BLOCK:, 1] = NAN
+    pairs = extremes(y)
+    assert pairs[:, 0].tolist() == [0, 9, -3, 0]
+    assert pairs[:2, 1].tolist() == [0, 0]
+    assert np.isnan(pairs[2:, 1]).all()

@@ -180,3 +180,35 @@ def test_every_size_can_be_drawn() -> None:
     for width in (1, 8, 20, 300):
         for height in (1, 4, 5, 60):
             painted(curves, width, height)
+
+
+def test_a_hundred_thousand_rows_look_like_all_of_them() -> None:
+    rng = np.random.default_rng(0)
+    t = np.arange(100_003, dtype=float)
+    loss = (t / 1000)[:, None] + rng.normal(size=(len(t), 3))
+    loss[50_000:60_000, 1] = NAN
+    loss[20_000, 2] = 300  # one outlier in one row
+    curves = cohort(loss)
+    curves.log["loss"] = False
+    thinned = painted(curves)
+    curves.thinned = lambda lines, values, which: (lines.x_T, values)  # type: ignore[method-assign]
+    every = painted(curves)
+    cells = [
+        a == b
+        for one, other in zip(thinned, every, strict=True)
+        for a, b in zip(one, other, strict=False)
+    ]
+    assert sum(cells) / len(cells) > 0.97
+    assert any("⡇" in line or "⢸" in line for line in thinned[1:6])  # the outlier is there
+
+
+def test_each_new_row_is_thinned_once() -> None:
+    t = np.arange(40_000, dtype=float)
+    loss = np.stack([t, t + 1, t + 2], axis=1) + 1
+    curves = cohort(loss[:30_000], live=True)
+    before = painted(curves)
+    curves.update(data(range(40_000), {"loss": loss}), live=True)
+    painted(curves)
+    fresh = cohort(loss, live=True)
+    assert painted(curves)[1:] == painted(fresh)[1:]
+    assert painted(fresh) != before

@@ -1,4 +1,4 @@
-"""The Run screen without a screen: which job, what is said of it, and files that are damaged while it is shown."""
+"""The Run screen without a screen: which job, what is said of it, files that are damaged meanwhile."""
 
 from __future__ import annotations
 
@@ -57,7 +57,9 @@ def test_the_job_that_measures_is_chosen_then_one_that_runs_then_the_last_that_e
     assert (
         choose(jobs(ended, ("d", "subject", "failed", 9.0), ("r", "report", "done", 99.0))) == "d"
     )
-    assert choose(jobs(("q", "cohort", "queued", None))) == ""
+    assert choose(jobs(ended, ("q", "cohort", "queued", None))) == "c"
+    assert choose(jobs(("q", "cohort", "queued", None), ("p", "cohort", "queued", None))) == "q"
+    assert choose(jobs(("x", "report", "failed", None))) == "x"
     assert choose(Snapshot()) == ""
 
 
@@ -92,7 +94,7 @@ def test_a_running_cohort(tmp_path: Path) -> None:
     made = sheet(follower(tmp_path).read())
     lines = made.draw(80, 22).lines()
     assert lines[0] == f"{' ● running  small/topk 64 k8':<59}step 50 of 100  50 %"
-    assert lines[1].startswith("   3 seeds · cpu on cpu · 1 m")
+    assert lines[1].startswith("   3 seeds · cpu · 1 m")
     assert "▸ loss  2  1 – 3  log" in lines[3]
     assert lines[18].split() == [
         "▸loss", "2", "L0", "8", "EV", "0.900", "dead", "20.0", "%", "agree", "0.310",
@@ -139,7 +141,7 @@ def test_a_job_without_curves_shows_the_end_of_its_log(tmp_path: Path) -> None:
         follower(tmp_path, "report-a").read(), kind="report", name="report", steps=0, step=None
     )
     lines = made.draw(60, 12).lines()
-    assert "cpu on cpu · 1 m" in lines[1]
+    assert "cpu · 1 m" in lines[1]
     assert lines[3] == "  the end of its log"
     assert lines[-2:] == ["  line 99", "  \\x1b]0;x\\x07"]
 
