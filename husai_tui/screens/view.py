@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Any, ClassVar, cast
 
 from textual.widget import Widget
@@ -67,8 +68,8 @@ class View(Widget):
 
     @property
     def address(self) -> str:
-        """What brings this view back: `husai ADDRESS`."""
-        return f"{self.NAME} {self.target}".strip()
+        """What brings this view back: `husai ADDRESS`; a target with spaces is quoted for the shell."""
+        return f"{self.NAME} {shlex.quote(self.target)}" if self.target else self.NAME
 
     @property
     def command(self) -> str:
