@@ -30,6 +30,7 @@ from husai_tui.keys import Key, Where
 from husai_tui.link import Link
 from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
+from husai_tui.screens.features import Features
 from husai_tui.screens.run import Run
 from husai_tui.screens.runs import Runs
 from husai_tui.screens.sweep import Sweep
@@ -41,7 +42,13 @@ from husai_tui.state.frame import footer, header
 from husai_tui.themes import DARK, LIGHT
 from husai_tui.widgets.bars import Bar
 
-SCREENS: dict[Where, type[View]] = {"runs": Runs, "run": Run, "sweep": Sweep, "system": System}
+SCREENS: dict[Where, type[View]] = {
+    "runs": Runs,
+    "run": Run,
+    "features": Features,
+    "sweep": Sweep,
+    "system": System,
+}
 """Name → the screen; each is made when it is first shown."""
 SMALLEST = (60, 15)
 """Columns and lines below which nothing useful can be shown."""

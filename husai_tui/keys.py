@@ -177,7 +177,21 @@ _RUN: tuple[Key, ...] = (
 
 _COMPARE: tuple[Key, ...] = ()
 
-_FEATURES: tuple[Key, ...] = ()
+_FEATURES = (
+    Key("cohort", "c", "show the next cohort of the study", "features", "cohort"),
+    Key("choose_cohort", "C", "choose a study and a cohort", "features"),
+    Key(
+        "seed(1)",
+        "right_square_bracket",
+        "show the next seed alone; in a card its match there",
+        "features",
+        "seed",
+    ),
+    Key("seed(-1)", "left_square_bracket", "the same with the seed before", "features"),
+    Key("card(1)", "j,down", "in a card: go to that of the next row", "features"),
+    Key("card(-1)", "k,up", "in a card: go to that of the row before", "features"),
+    Key("map", "m", "in a card: compute the map anew", "features"),
+)
 
 _SWEEP = (
     Key("go(1)", "j,down", "go to the next line", "sweep"),
