@@ -54,7 +54,7 @@ VALUES = {
     "p": Value(_column("p_surrogate"), "how often features of the surrogate match as well"),
     "freq": Value(_column("frequency"), "frequency that explains most of its map; 0: none"),
     "selectivity": Value(_column("selectivity"), "share of its map's variance at that frequency"),
-    "harmonics": Value(_column("family"), "the same with two and three times that frequency"),
+    "harmonics": Value(_column("frequency_family"), "the same with two and three times that frequency"),
     "plane": Value(_column("plane_frequency"), "frequency of the plane nearest to its decoder row"),
     "family": Value(_column("plane_family"), "argument of that plane: a, b, a+b, a-b or none"),
     "energy": Value(_column("plane_energy"), "share of the row that lies in that plane"),

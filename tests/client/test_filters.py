@@ -9,6 +9,7 @@ from engine.client.features import FAMILIES, Features
 from engine.client.filters import choose, order
 from engine.errors import InputError
 from engine.metrics import ground_truth
+from tests.client.conftest import features_of_three
 
 
 @pytest.mark.parametrize(
@@ -128,3 +129,8 @@ def test_many_rows_are_chosen_and_ordered_between_two_keys() -> None:
     order(features, "-margin")
     assert time.perf_counter() - started < 0.5
     assert 0 < chosen.sum() < rows
+
+
+def test_the_share_with_harmonics_is_the_column_that_the_analysis_writes() -> None:
+    features = features_of_three(frequency_family=[0.9, 0.2, 0.3, 0.1, 0.5, 0.4])
+    assert order(features, "-harmonics").tolist() == [0, 4, 5, 2, 1, 3]
