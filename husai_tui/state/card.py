@@ -43,11 +43,8 @@ class Match:
     """To the second best there; NaN where it is not known."""
     mutual: bool
     """Whether each is the other's best."""
-
-    @property
-    def found(self) -> bool:
-        """Whether it counts as the same feature."""
-        return self.mutual and self.cosine >= FOUND_AGAIN
+    found: bool
+    """Whether it counts as the same feature."""
 
 
 def matches(features: Features, row: int) -> list[Match]:
@@ -60,6 +57,8 @@ def matches(features: Features, row: int) -> list[Match]:
             float(features.best[row, at]),
             float(features.best[row, at] - features.runner_up[row, at]),
             bool(features.mutual[row, at]),
+            # In the precision of the file, as everywhere: .7 of it is a little less than Python's.
+            bool(features.mutual[row, at] and features.best[row, at] >= FOUND_AGAIN),
         )
         for at, place in enumerate(places)
     ]

@@ -145,6 +145,8 @@ def bars(values: NDArray[Any], along: Scale, lines: int, top: float) -> list[str
 
 def ticks(along: Scale, first: int) -> str:
     """Return a line of round numbers under bars; `first` is the number of the first value."""
+    if not along.bars:
+        return ""
     text = [" "] * (along.width + 4)
     every = next(
         (one for one in (1, 2, 5, 10, 20, 50, 100, 200, 500) if _gap(along, one) >= 5), 1000
@@ -153,7 +155,7 @@ def ticks(along: Scale, first: int) -> str:
     free = 0
     for number in numbers:
         column = along.column(number - first)
-        if column >= free and along.bars:
+        if column >= free:
             text[column : column + len(str(number))] = str(number)
             free = column + len(str(number)) + 1
     return "".join(text).rstrip()

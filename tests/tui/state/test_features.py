@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +36,7 @@ def texts(table: FeaturesTable, key: str) -> dict[str, str]:
 
 
 @pytest.fixture
-def sorts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def sorts(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Keys by which rows were sorted."""
     asked: list[str] = []
     real = module.order
@@ -47,7 +46,7 @@ def sorts(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
         return real(features, key)
 
     monkeypatch.setattr(module, "order", counted)
-    yield asked
+    return asked
 
 
 def test_the_strip_says_where_a_feature_is_found_again() -> None:
@@ -84,7 +83,12 @@ def test_cells_by_hand() -> None:
         "cosines": "   0.90  0.80",
     }
     dead = texts(table, "5:1")
-    assert (dead["state"], dead["density"], dead["cosine"], dead["margin"]) == ("dead", "0", "–", "–")
+    assert (dead["state"], dead["density"], dead["cosine"], dead["margin"]) == (
+        "dead",
+        "0",
+        "–",
+        "–",
+    )
     assert (dead["k"], dead["share"], dead["plane"]) == ("–", "–", "–")
     assert texts(table, "9:1")["state"] == "rare"
 
