@@ -31,6 +31,7 @@ from husai_tui.link import Link
 from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
 from husai_tui.screens.features import Features
+from husai_tui.screens.logs import Logs
 from husai_tui.screens.run import Run
 from husai_tui.screens.runs import Runs
 from husai_tui.screens.sweep import Sweep
@@ -47,6 +48,8 @@ SCREENS: dict[Where, type[View]] = {
     "run": Run,
     "features": Features,
     "sweep": Sweep,
+    "sweep": Sweep,
+    "logs": Logs,
     "system": System,
 }
 """Name → the screen; each is made when it is first shown."""

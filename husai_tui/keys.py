@@ -211,7 +211,27 @@ _SWEEP = (
     Key("write", "w", "write the study to ./NAME.yaml", "sweep"),
 )
 
-_LOGS: tuple[Key, ...] = ()
+_LOGS = (
+    Key("move(1)", "j,down", "go down a line", "logs"),
+    Key("move(-1)", "k,up", "go up a line", "logs"),
+    Key("page(1)", "ctrl+f,pagedown,space", "go down a page", "logs"),
+    Key("page(-1)", "ctrl+b,pageup", "go up a page", "logs"),
+    Key("half(1)", "ctrl+d", "go down half a page", "logs"),
+    Key("half(-1)", "ctrl+u", "go up half a page", "logs"),
+    Key("first", "g,home", "go to the first line", "logs"),
+    Key("last", "G,end", "go to the last line, and follow", "logs"),
+    Key("shift(-1)", "h,left", "show what is further left", "logs"),
+    Key("shift(1)", "l,right", "show what is further right", "logs"),
+    Key("follow", "f", "follow the log, or stay here", "logs", "follow"),
+    Key("next_trouble(1)", "e", "go to the next error or warning", "logs", "error"),
+    Key("next_trouble(-1)", "p", "go to the error or warning before", "logs"),
+    Key("next_match(1)", "n", "go to the next match", "logs", "next"),
+    Key("next_match(-1)", "N", "go to the match before", "logs"),
+    Key("wrap", "w", "wrap long lines, or cut them", "logs", "wrap"),
+    Key("job(-1)", "left_square_bracket", "show the log of the job before, in its study", "logs"),
+    Key("job(1)", "right_square_bracket", "show the log of the next job of the study", "logs"),
+    Key("supervisor", "s", "show the supervisor's log", "logs"),
+)
 
 _SYSTEM = (
     Key("go(1)", "j,down", "go down", "system"),
