@@ -30,6 +30,7 @@ from husai_tui.keys import Key, Where
 from husai_tui.link import Link
 from husai_tui.painting import Narrowed, Painted
 from husai_tui.screens.actions import Actions
+from husai_tui.screens.compare import Compare
 from husai_tui.screens.features import Features
 from husai_tui.screens.logs import Logs
 from husai_tui.screens.run import Run
@@ -48,6 +49,7 @@ SCREENS: dict[Where, type[View]] = {
     "run": Run,
     "features": Features,
     "sweep": Sweep,
+    "compare": Compare,
     "sweep": Sweep,
     "logs": Logs,
     "system": System,

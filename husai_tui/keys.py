@@ -175,7 +175,16 @@ _RUN: tuple[Key, ...] = (
     Key("logs", "o", "read the log of this job", "run"),
 )
 
-_COMPARE: tuple[Key, ...] = ()
+_COMPARE = (
+    Key("metric", "m", "measure agreement by the next metric", "compare", "metric"),
+    Key("subset", "u", "take all features, or the live ones", "compare", "live/all"),
+    Key("pin", "P", "pin the cohort as the baseline, or none", "compare", "pin"),
+    Key("differences", "d", "show differences to the baseline", "compare", "differ"),
+    Key("warnings", "w", "read the warnings on the cohort", "compare", "warnings"),
+    Key("evidence", "x", "read all that the verdict rests on", "compare"),
+    Key("study(1)", "c", "show the next study", "compare"),
+    Key("study(-1)", "C", "show the study before", "compare"),
+)
 
 _FEATURES = (
     Key("cohort", "c", "show the next cohort of the study", "features", "cohort"),

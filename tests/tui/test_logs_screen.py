@@ -241,7 +241,7 @@ async def test_only_what_changed_is_sent(session: Session) -> None:
             sent.extend(regions)
             return log
 
-        log.refresh = refresh  # type: ignore[assignment, method-assign]
+        log.refresh = refresh  # type: ignore[method-assign]
         view.husai.look()
         await settled(pilot)
         assert sent == []

@@ -1,0 +1,57 @@
+"""What a study found, in the words of its report: the same sentences for every front end."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.report.contrasts import groups, kappa_change, side
+from engine.report.wording import (
+    MISSING,
+    cohort_label,
+    explain_null,
+    failed_gates,
+    fraction,
+    gates_mark,
+    interval,
+    kappa_digits,
+    kappa_text,
+    metric_title,
+    percent,
+    plural,
+    quantity,
+    short_null,
+    spread,
+    verdict_sentence,
+)
+
+__all__ = [
+    "MISSING",
+    "cohort_label",
+    "explain_null",
+    "failed_gates",
+    "fraction",
+    "gates_mark",
+    "groups",
+    "interval",
+    "kappa_change",
+    "kappa_digits",
+    "kappa_text",
+    "metric_title",
+    "percent",
+    "plural",
+    "quantity",
+    "sentence_at",
+    "short_null",
+    "side",
+    "spread",
+    "verdict_sentence",
+]
+
+
+def sentence_at(cohort: dict[str, Any], metric: str, subset: str) -> str:
+    """Return the verdict on a cohort at another metric and subset than those its verdict rests on."""
+    if cohort["headline"] == {"metric": metric, "subset": subset}:
+        return verdict_sentence(cohort)
+    verdict = cohort["stability"][metric][subset]["verdict"]
+    there = {"metric": metric, "subset": subset}
+    return verdict_sentence({**cohort, "headline": there, "verdict": verdict})
