@@ -8,12 +8,12 @@ from typing import Any, ClassVar
 from rich.text import Text
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Container
 
 from engine.disk.text import visible_line
 from husai_tui.bindings import bindings
 from husai_tui.export import Exported
 from husai_tui.screens.dialogs import Reading
+from husai_tui.screens.overlap import WIDE, Overlap, set_room
 from husai_tui.screens.view import View
 from husai_tui.state.compare import COLUMNS, INTERVAL, Cohorts
 from husai_tui.state.evidence import (
@@ -25,7 +25,7 @@ from husai_tui.state.evidence import (
     title,
     warning_lines,
 )
-from husai_tui.state.heat import AROUND, GAP, Heat, layout
+from husai_tui.state.heat import Heat
 from husai_tui.state.intervals import scale
 from husai_tui.state.summaries import Finding, Summaries, unfinished
 from husai_tui.widgets.bars import Bar
@@ -33,12 +33,8 @@ from husai_tui.widgets.heatmap import Heatmap
 from husai_tui.widgets.statement import Statement
 from husai_tui.widgets.table import Column, Table
 
-BESIDE = 46
-"""Columns that the text beside the matrices needs; with less it goes below them."""
-KEY = 52
-"""Columns that the colour key takes with its marks named."""
-WIDE = 140
-"""Columns from which the interval is drawn larger."""
+AROUND_LOWER = 3
+"""Lines of the subject, of the title, and an empty one between."""
 PAGE = 74
 """Columns of a page to read, at the narrowest."""
 MOST_PINS = 32
@@ -53,11 +49,7 @@ class Compare(View):
     BINDINGS: ClassVar[list[Binding]] = bindings("compare")  # type: ignore[assignment]
     DEFAULT_CSS = """
     Compare > Bar { background: transparent; }
-    Compare > #lower { height: 1fr; layout: vertical; padding: 0 1; }
     Compare > #about { margin: 1 0 0 0; }
-    Compare.-beside > #lower { layout: horizontal; }
-    Compare #evidence { margin: 0; }
-    Compare.-beside #evidence { margin: 0 0 0 4; }
     """
 
     def __init__(self) -> None:
@@ -74,9 +66,7 @@ class Compare(View):
         yield Bar(id="subject")
         yield Table((), empty="no cohort matches", id="cohorts")
         yield Bar(id="about")
-        with Container(id="lower"):
-            yield Heatmap(id="overlap")
-            yield Statement(id="evidence", more=": x reads all")
+        yield Overlap()
 
     # Looking
 
@@ -122,7 +112,7 @@ class Compare(View):
         table.display, about.display, subject.display = not self._large, True, True
         self._keep_focus()
         wide = self.size.width >= WIDE
-        cohorts.interval = INTERVAL + wide * (self.size.width - WIDE + 24) // 2
+        cohorts.interval = INTERVAL + wide * (12 + (self.size.width - WIDE) // 4)
         cohorts.arrange()
         subject.tell(subject_line(found, self._finding.jobs), self._place())
         table.set_columns(_columns(cohorts, 2 * wide))
@@ -146,8 +136,7 @@ class Compare(View):
 
     def _paint_lower(self) -> None:
         cohorts, label = self._cohorts, self.query_one(Table).cursor_key
-        found, matrix = cohorts.comparison, self.query_one(Heatmap)
-        heat = Heat()
+        found, heat = cohorts.comparison, Heat()
         if found is not None and label:
             heat = found.heat(label, cohorts.metric, cohorts.subset)
         right: Line = [("Δ ◆", "accent")] if cohorts.delta else []
@@ -155,40 +144,17 @@ class Compare(View):
             right.append((f"  /{cohorts.filter}", "accent"))
         self.query_one("#about", Bar).tell(title(cohorts, label), right)
         width, lines = self._arrange(heat)
-        matrix.set_heat(heat, self._layout)
         brief = lines < (8 if self._large else 12)
         self.query_one(Statement).tell(evidence(cohorts, label, width, brief=brief))
 
     def _arrange(self, heat: Heat) -> tuple[int, int]:
         """Share out the room; return the columns and lines of the text."""
-        wide, high, size = self.size.width - 2, self.size.height, len(heat.values)
-        table, matrix = self.query_one(Table), self.query_one(Heatmap)
-        label = max([len(one) for one in heat.labels] + [1])
-        both = 2 * (label + 1 + 6 * size) + GAP
-        beside = wide >= max(98, both + BESIDE + 4)
-        lower = (size + AROUND if size else 0) + (0 if beside else 5)
-        rows = min(
-            max(3, len(self._cohorts) + 1), max(4, high - 3 - max(lower, 13 if beside else 8))
-        )
-        left = high - 3 - (0 if self._large else rows)
-        self._layout = layout(
-            heat,
-            wide - BESIDE if beside else wide,
-            left if beside else max(6, left - 5),
-            roomy=wide >= WIDE,
-        )
-        one = self._layout.width(size)
-        columns = max(one * 2 + GAP if self._layout.both else one, KEY)
-        columns = min(wide, columns)
-        _set(table, rows, None)
-        _set(matrix, self._layout.height(size) + AROUND, columns)
-        matrix.display = bool(size)
-        self.set_class(beside, "-beside")
-        if beside:
-            return (wide - columns - 4 if size else wide), left
-        return wide, left - (self._layout.height(size) + AROUND if size else 0)
-
-    _layout = layout(Heat(), 80, 24)
+        high, overlap = self.size.height - AROUND_LOWER, self.query_one(Overlap)
+        rows = max(3, len(self._cohorts) + 1)
+        rows = min(rows, max(4, high - overlap.wanted(heat, self.size.width)))
+        set_room(self.query_one(Table), rows, None)
+        left = high - (0 if self._large else rows)
+        return overlap.share_out(heat, self.size.width, left)
 
     def on_resize(self) -> None:
         """Share out the room anew."""
@@ -406,13 +372,3 @@ def _columns(cohorts: Cohorts, more: int) -> tuple[Column, ...]:
         Column("verdict" if not cohorts.delta else "intervals", 12),
         Column("", 2, right=True, sorts=False),
     )
-
-
-def _set(widget: Table | Heatmap, height: int, width: int | None) -> None:
-    """Set a size only where it is another one: each setting lays out the whole screen."""
-    wanted = (height, width)
-    if getattr(widget, "_room_given", None) != wanted:
-        widget._room_given = wanted  # type: ignore[union-attr]
-        widget.styles.height = height
-        if width is not None:
-            widget.styles.width = width
