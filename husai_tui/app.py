@@ -47,9 +47,8 @@ from husai_tui.widgets.bars import Bar
 SCREENS: dict[Where, type[View]] = {
     "runs": Runs,
     "run": Run,
-    "features": Features,
-    "sweep": Sweep,
     "compare": Compare,
+    "features": Features,
     "sweep": Sweep,
     "logs": Logs,
     "system": System,

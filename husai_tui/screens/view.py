@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-from shlex import quote
 from typing import Any, ClassVar, cast
 
 from textual.widget import Widget
@@ -71,8 +70,6 @@ class View(Widget):
     def address(self) -> str:
         """What brings this view back: `husai ADDRESS`; a target with spaces is quoted for the shell."""
         return f"{self.NAME} {shlex.quote(self.target)}" if self.target else self.NAME
-        """What brings this view back: `husai ADDRESS`."""
-        return f"{self.NAME} {quote(self.target)}" if self.target else self.NAME
 
     @property
     def command(self) -> str:
