@@ -304,6 +304,8 @@ class HusaiApp(Actions):
 
     def perform(self, key: Key) -> None:
         """Do what a key does, for the palette: its action, on the part of the screen it belongs to."""
+        if key.writes and self.session.readonly:
+            return
         name, _, arguments = key.action.partition("(")
         values = [literal_eval(one) for one in arguments.rstrip(")").split(",") if one]
         view = self.view()

@@ -159,7 +159,7 @@ class Actions(Host):
     def _write(self, form: str) -> None:
         exported, view = self._view.exported(), self._view
         name = exported.name if exported else view.NAME
-        path = Path(f"husai-{name}-{time.strftime('%Y%m%d-%H%M%S')}.{form}")
+        path = _unused(Path(f"husai-{name}-{time.strftime('%Y%m%d-%H%M%S')}.{form}"))
         try:
             if form == "svg":
                 text = self.export_screenshot(title=view.address)
@@ -177,6 +177,15 @@ class Actions(Host):
     def keep_fault(self, trace: str) -> str:
         """Keep the traceback of a fault where it can be found, and return one line about it."""
         return keep_fault(self.session.folder, trace)
+
+
+def _unused(path: Path) -> Path:
+    """Return a path beside this one where nothing is yet."""
+    number, found = 1, path
+    while found.exists():
+        number += 1
+        found = path.with_stem(f"{path.stem}-{number}")
+    return found
 
 
 def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:

@@ -9,7 +9,7 @@ from textual.widget import Widget
 
 from husai_tui.export import Exported
 from husai_tui.host import Host
-from husai_tui.keys import TITLES, Where
+from husai_tui.keys import TITLES, Where, keys_of
 from husai_tui.session import Session
 
 
@@ -42,6 +42,14 @@ class View(Widget):
     def title(self) -> str:
         """Name for people."""
         return TITLES[self.NAME]
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keep keys that write from working under `--readonly`."""
+        writing = any(
+            key.writes and key.action.partition("(")[0] == action
+            for key in keys_of(self.NAME, *self.PARTS)
+        )
+        return not (writing and self.session.readonly)
 
     def load(self) -> Any:
         """Read what is to be shown (in a thread)."""
