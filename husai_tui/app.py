@@ -19,6 +19,7 @@ from textual.driver import Driver
 from textual.events import Resize
 from textual.filter import Monochrome, NoColor
 from textual.screen import Screen
+from textual.widget import AwaitMount
 from textual.widgets import ContentSwitcher, Static
 
 from engine.client.daemon import start_supervisor
@@ -178,9 +179,9 @@ class HusaiApp(Actions):
         if view is None:
             view = SCREENS[name]()
             view.id = name
-            self.screen_stack[0].query_one("#views").mount(view)
-            self.call_after_refresh(self._first, view, target)
-        else:
+            mounted = self.screen_stack[0].query_one("#views").mount(view)
+            self.call_later(self._first, mounted, view, target)
+        elif view.ready:
             self._front(view, target)
 
     def action_command_palette(self) -> None:
@@ -192,7 +193,11 @@ class HusaiApp(Actions):
         """Show the screen before this one."""
         self.go(self._before)
 
-    def _first(self, view: View, target: str) -> None:
+    async def _first(self, mounted: AwaitMount, view: View, target: str) -> None:
+        await mounted
+        if not view.is_attached:
+            return  # the app was left meanwhile
+        view.ready = True
         try:
             view.recall(self.session.memory.views.get(view.NAME, {}))
         except Exception:  # the file may hold anything
@@ -204,7 +209,10 @@ class HusaiApp(Actions):
             return
         self.screen_stack[0].query_one("#views", ContentSwitcher).current = view.NAME
         if target:
-            view.open(target)
+            try:
+                view.open(target)
+            except (HusaiError, OSError) as error:
+                view.fail(str(error))
         view.focus_main()
         self._frame()
         self.look()
@@ -224,7 +232,7 @@ class HusaiApp(Actions):
     def look(self) -> None:
         """Look at the engine, and show what is new; one look at a time."""
         view = self.view()
-        if self._looking or view is None or not view.is_mounted:
+        if self._looking or view is None or not view.ready:
             return
         self._looking = True
         self.run_worker(partial(self._load, view), thread=True, exit_on_error=False, group="look")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import json
+import threading
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -77,11 +78,16 @@ def code_of(kind: str) -> set[Path]:
     return found
 
 
+_PARSING = threading.Lock()
+"""Python 3.11 counts the depth of trees for all threads together, and two that parse confuse it."""
+
+
 @cache
 def _parsed(source: Path) -> tuple[str, tuple[Path, ...]]:
     """Return the syntax tree of a module as text, and the engine's modules that it imports anywhere."""
     root = Path(engine.__path__[0])
-    tree = ast.parse(source.read_text(encoding="utf-8"))
+    with _PARSING:
+        tree = ast.parse(source.read_text(encoding="utf-8"))
     return _text(tree), tuple(_imports(tree, root))
 
 

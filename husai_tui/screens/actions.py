@@ -45,7 +45,7 @@ class Actions(Host):
         if mine is None or action in WITHOUT_VIEW:
             return True
         view = self.view()
-        if view is None or not view.is_mounted or not view.is_attached:
+        if view is None or not view.ready or not view.is_attached:
             return False
         return not (mine.writes and self.session.readonly)
 

@@ -21,6 +21,8 @@ class View(Widget):
     """
 
     NAME: ClassVar[Where]
+    ready = False
+    """Whether all that it is made of is there: before, nothing of it may be asked for."""
     PARTS: ClassVar[tuple[Where, ...]] = ()
     """Kinds of panels in it whose keys work: `table`, `chart`."""
     FILTER_HINT: ClassVar[str] = "words that must be there; !word leaves out"
