@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -35,8 +36,11 @@ class Exported:
         return out.getvalue()
 
     def to_json(self) -> str:
-        """Return the table as one JSON object, `rows` as objects."""
-        rows = [dict(zip(self.columns, row, strict=True)) for row in self.rows]
+        """Return the table as one JSON object, `rows` as objects; JSON has null for what is not finite."""
+        rows = [
+            {name: _finite(value) for name, value in zip(self.columns, row, strict=True)}
+            for row in self.rows
+        ]
         told = {"name": self.name, "command": self.command, "rows": rows}
         return json.dumps(told, indent=1, allow_nan=False, default=_plain) + "\n"
 
@@ -48,6 +52,15 @@ def _flat(value: object) -> object:
         return ";".join(str(_flat(one)) for one in value)
     # A spreadsheet takes text that begins like this for a formula and runs it.
     return f"'{value}" if isinstance(value, str) and value[:1] in "=+-@" else value
+
+
+def _finite(value: Any) -> Any:
+    value = _plain(value) if hasattr(value, "tolist") else value
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    if isinstance(value, dict):
+        return {key: _finite(one) for key, one in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _plain(value: object) -> object:

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from engine.disk.atomic import write_bytes
 from husai_tui.clipboard import copy_sequence
-from husai_tui.export import FORMATS
+from husai_tui.export import FORMATS, Exported
 from husai_tui.faults import keep_fault
 from husai_tui.host import Host
 from husai_tui.keys import KEYS, TITLES, Where, keys_of
@@ -140,7 +140,8 @@ class Actions(Host):
 
     def action_export(self) -> None:
         """Export what is shown."""
-        exported = self._view.exported()
+        view = self._view
+        exported = view.exported()
         told = {
             "csv": "CSV    every row, for a spreadsheet",
             "json": "JSON   every row, for a program",
@@ -152,12 +153,11 @@ class Actions(Host):
 
         def answered(choice: str | None) -> None:
             if choice:
-                self._write(choice)
+                self._write(choice, exported, view)
 
         self.push_screen(Choose("Export", choices), answered)
 
-    def _write(self, form: str) -> None:
-        exported, view = self._view.exported(), self._view
+    def _write(self, form: str, exported: Exported | None, view: View) -> None:
         name = exported.name if exported else view.NAME
         path = _unused(Path(f"husai-{name}-{time.strftime('%Y%m%d-%H%M%S')}.{form}"))
         try:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-HEAVY = ("torch", "transformer_lens", "matplotlib", "scipy", "tensorboard", "textual")
+HEAVY = ("torch", "transformer_lens", "matplotlib", "scipy", "tensorboard", "textual", "pyarrow")
 
 PROBE = """
 import sys
@@ -73,6 +73,21 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
 )
 def test_a_front_ends_module_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
     assert loaded_by(f"import {module}", tmp_path) == []
+
+
+def test_the_app_and_all_its_screens_load_textual_and_nothing_else_heavy(tmp_path: Path) -> None:
+    code = "import husai_tui.__main__, husai_tui.app, husai_tui.driver"
+    assert loaded_by(code, tmp_path) == ["textual"]
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["reset-terminal"], ["runs"]], ids=" ".join)
+def test_what_the_app_refuses_or_explains_needs_no_textual(
+    arguments: list[str], tmp_path: Path
+) -> None:
+    code = f"""from husai_tui.__main__ import app
+try: app({arguments!r})
+except SystemExit: pass"""
+    assert loaded_by(code, tmp_path) == []
 
 
 def test_the_probe_sees_what_is_loaded(tmp_path: Path) -> None:

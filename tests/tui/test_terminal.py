@@ -14,6 +14,10 @@ from typing import Any
 
 import pytest
 
+from engine.client.daemon import stop_supervisor
+from engine.client.queue import supervisor
+from engine.disk.root import RunsRoot
+from engine.jobs.lock import hold
 from husai_tui.terminal import RESET, few_colours, is_dark
 from scripts.pseudo_terminal import HUSAI, PseudoTerminal
 
@@ -283,6 +287,39 @@ def test_reset_terminal_brings_a_dirty_terminal_back(places: Places) -> None:
         assert terminal.screen.keyboard == 0
         assert termios.tcgetattr(terminal.slave)[3] & termios.ECHO
         assert termios.tcgetattr(terminal.slave)[3] & termios.ICANON
+
+
+def test_the_app_starts_an_engine_that_works_on_without_it(places: Places) -> None:
+    environment = {"XDG_CONFIG_HOME": str(places.folder), "OMP_NUM_THREADS": "1"}
+    root = RunsRoot(places.folder / "runs")
+    words = ["--runs", str(root.path), "--profile", "cpu"]
+    try:
+        with PseudoTerminal(
+            [*HUSAI, *words], environment=environment, folder=places.folder
+        ) as shown:
+            assert shown.until("engine up", 30)
+            shown.press("q")
+            assert shown.end(5) == 0
+        found = supervisor(root)
+        assert found is not None
+        assert found["profile"] == "cpu"
+    finally:
+        stop_supervisor(root)
+
+
+def test_where_a_run_works_the_app_watches_and_says_so(places: Places) -> None:
+    root = RunsRoot(places.folder / "runs")
+    root.prepare()
+    environment = {"XDG_CONFIG_HOME": str(places.folder), "OMP_NUM_THREADS": "1"}
+    command = [*HUSAI, "--runs", str(root.path)]
+    with (
+        hold(root.lock_file, root.path, "foreground"),
+        PseudoTerminal(command, environment=environment, folder=places.folder) as terminal,
+    ):
+        assert terminal.until("is executing there")
+        assert terminal.until("a `run` in another terminal")
+        terminal.press("q")
+        assert terminal.end(5) == 0
 
 
 def test_the_reset_undoes_all_that_the_app_sets() -> None:
