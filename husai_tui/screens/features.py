@@ -81,10 +81,9 @@ class Features(View):
     def show(self, loaded: Any) -> None:
         """Show what is open now."""
         opened: Opened = loaded
-        wanted = self._wanted
-        if wanted.study and opened.target.study != wanted.study:
-            return  # another was asked for while this one was read
-        if wanted.cohort and opened.target.cohort != wanted.cohort:
+        wanted, found = self._wanted, opened.target
+        if wanted.study not in ("", found.study) or wanted.cohort not in ("", found.cohort):
+            self.husai.look()  # another was asked for while this one was read
             return
         if opened.features is not None:
             self._wanted = Target(opened.target.study, opened.target.cohort)

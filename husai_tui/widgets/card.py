@@ -91,6 +91,7 @@ class FeatureCard(Widget, can_focus=True):
         self._told = told
         self._arrange()
         self._fill()
+        self.call_after_refresh(self._fill)  # how wide the parts are is known only then
 
     def on_resize(self) -> None:
         """Give every part its room."""

@@ -35,6 +35,10 @@ class CloseUp(FeatureCard):
         """Let the microscope go; nobody waits for it."""
         threading.Thread(target=self.lens.close, daemon=True).start()
 
+    def on_resize(self) -> None:
+        """Fetch the maps of the matches once there is room for them."""
+        self.call_after_refresh(self._fetch)
+
     def look_at(self, features: Features, row: int) -> None:
         """Show a row."""
         self._at_row = (features, row)
@@ -97,4 +101,4 @@ class CloseUp(FeatureCard):
         partners = tuple(self.lens.card(one) for one in partner_slides(*self._at_row))
         said = "" if found else "no map" if self.problem else "the map comes"
         self.tell(Told(*self._at_row, found, partners, said))
-        self.post_message(self.Drawn())
+        self.call_after_refresh(self.post_message, self.Drawn())
