@@ -66,7 +66,7 @@ class Features(View):
     def compose(self) -> ComposeResult:
         """Return the title, the table or the card, and what the signs mean."""
         yield Bar(id="cohort")
-        yield Table((Column("seed", 6, right=True),), empty="")
+        yield Table((), empty="")
         yield CloseUp(self._lens)
         yield Bar(id="meaning")
 

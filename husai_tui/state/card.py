@@ -119,7 +119,7 @@ def too_coarse(drawn: Picture, modulus: int, best: Peak | None) -> str:
     """Say so where the stripes of a map are finer than its dots can show: what is seen then is not there."""
     if best is None or drawn.factor <= 1 or modulus / best.frequency >= 2 * drawn.factor:
         return ""
-    return f": too coarse for k={best.frequency}"
+    return f", too coarse for k={best.frequency}"
 
 
 def fact_lines(features: Features, row: int, card: Card | None) -> list[Line]:
@@ -136,7 +136,7 @@ def fact_lines(features: Features, row: int, card: Card | None) -> list[Line]:
     stability: Line = [(number_text(float(columns["stability"][row])), "strong")]
     if "p_surrogate" in columns:
         p = p_text(float(columns["p_surrogate"][row]))
-        stability.append((f"  as good by chance: p {p}", "faint"))
+        stability.append((f"  by chance: p {p}", "faint"))
     lines.append(_fact("stability", stability))
     found = peak(card, features, row)
     if found:
@@ -232,6 +232,8 @@ def told(features: Features, row: int, card: Card | None) -> str:
     if parts:
         text += f"; its best matches are {'; '.join(parts)}"
     text += "."
+    if card and card.grid:
+        text += f" The map has {card.grid.modulus} × {card.grid.modulus} pairs; dots are means over their area."
     if card and card.top:
         one = card.top[0]
         where = f"a={one.a}, b={one.b}, answer {one.answer}" if card.grid else f"input {one.input}"

@@ -42,10 +42,10 @@ class Picture:
     def told(self) -> str:
         """How large a dot is."""
         if self.factor == 1:
-            return "a dot is a pair"
+            return "a dot for each pair"
         if self.factor < 1:
-            return f"a pair is {round(1 / self.factor)}×{round(1 / self.factor)} dots"
-        return f"a dot is the mean of {self.factor:.1f}×{self.factor:.1f} pairs"
+            return f"{round(1 / self.factor)}×{round(1 / self.factor)} dots for each pair"
+        return f"dots of {self.factor:.1f}×{self.factor:.1f} pairs"
 
 
 def picture(grid_PP: NDArray[Any], columns: int, lines: int) -> Picture | None:

@@ -11,7 +11,7 @@ from husai_tui.state.cohorts import Choice, Opened
 from husai_tui.state.features import FOUND_AGAIN, FeaturesTable
 from husai_tui.tones import Part
 
-NOTHING = "no study has been analysed yet: 5 builds a sweep, or `husai-engine run STUDY` makes one"
+NOTHING = "no study is analysed yet: 5 builds a sweep, or `husai-engine run STUDY`"
 LETTERS = "123456789abdefghilmnoprstuvwxyz"
 """For the choice of a cohort; j, k and q move and leave."""
 

@@ -33,6 +33,8 @@ SMALL = 26
 """Columns of one of them at most."""
 LEAST = 18
 """Columns below which they are not drawn."""
+LOW = 16
+"""Lines of the panel below which there is no spectrum."""
 TALL = 36
 """Lines of the panel from which there is room for them, and for taller bars."""
 UNKNOWN_SIDE = 113
@@ -112,7 +114,7 @@ class FeatureCard(Widget, can_focus=True):
         if found is None or told is None or told.card is None or told.card.grid is None:
             return ""
         best = peak(told.card, *self._at)
-        return f"a ↓  b →  {found.told}{too_coarse(found, told.card.grid.modulus, best)}"
+        return f"a↓ b→  {found.told}{too_coarse(found, told.card.grid.modulus, best)}"
 
     # Room
 
@@ -124,6 +126,7 @@ class FeatureCard(Widget, can_focus=True):
         spectrum = self.query_one("#spectrum", Spectrum)
         thick = 1 if height < TALL - 8 else 2 if height < TALL + 8 else 3
         below = 0 if self.whole else (4 * thick + 1 if not gridless else 4 + 2 * thick)
+        below = 0 if height < LOW else below
         spectrum.display = bool(below)
         spectrum.styles.height = below
         lines = height - (below + 1 if below else 0)
@@ -131,9 +134,9 @@ class FeatureCard(Widget, can_focus=True):
         left.display = not gridless
         self.query_one("#right").display = not self.whole
         side = card.grid.modulus if card and card.grid else UNKNOWN_SIDE
-        room = width if self.whole else min(width - 50, 2 * lines)
+        room = width if self.whole else min(max(14, width - 50), 2 * lines)
         found = picture(np.zeros((side, side)), max(2, room), max(1, lines))
-        left.styles.width = width if self.whole else max(20, found.columns if found else 20)
+        left.styles.width = width if self.whole else max(14, found.columns if found else 14)
         self.query_one("#map").styles.height = found.lines if found else 1
         self.query_one("#facts").styles.height = min(len(self._facts()), max(1, lines))
         self._arrange_partners(width - (left.styles.width.value if left.styles.width else 0) - 3)
@@ -202,7 +205,7 @@ class FeatureCard(Widget, can_focus=True):
             spectrum.tell([])
         elif card.grid is None:
             counts = tuple(float(one) for one in card.histogram)
-            spectrum.tell([Family("inputs", counts, f"0 to {card.maximum:.3g}")], first=1)
+            spectrum.tell([Family("inputs", counts, f"0 to {card.maximum:.3g}")], first=None)
         elif card.grid.spectrum is None:
             spectrum.tell([])
         else:

@@ -44,10 +44,10 @@ class Spectrum(Widget):
     def __init__(self, *, id: str | None = None) -> None:
         super().__init__(id=id)
         self._families: tuple[Family, ...] = ()
-        self._first = 1
+        self._first: int | None = 1
 
-    def tell(self, families: Sequence[Family], first: int = 1) -> None:
-        """Show these bars; `first` is the number of the first one."""
+    def tell(self, families: Sequence[Family], first: int | None = 1) -> None:
+        """Show these bars; `first` is the number of the first one, None: they have none."""
         now = tuple(families)
         if now != self._families or first != self._first:
             self._families, self._first = now, first
@@ -65,7 +65,8 @@ class Spectrum(Widget):
         faint = plain + self.get_component_rich_style("spectrum--faint", partial=True)
         accent = plain + self.get_component_rich_style("spectrum--accent", partial=True)
         if number == len(self._families):
-            text = " " * label + ticks(along, self._first) if line == 0 else ""
+            numbered = line == 0 and self._first is not None
+            text = " " * label + ticks(along, self._first or 0) if numbered else ""
             return Strip([Segment(text, faint)]).adjust_cell_length(width, plain)
         family = self._families[number]
         top = max((value for one in self._families for value in one.values), default=0.0)

@@ -217,7 +217,7 @@ async def test_the_card_shows_what_the_table_knows_until_the_map_comes(
         assert "k=2 in a+b" in scene.card.query_one("#facts", Lines).text
         assert scene.card.query_one("#map", Raster).picture is not None
         assert "k=2 84 %" in text_of(scene.card.query_one(Spectrum))
-        assert scene.bar("meaning").endswith("a ↓  b →  a pair is 5×5 dots")
+        assert scene.bar("meaning").endswith("a↓ b→  5×5 dots for each pair")
         assert scene.bar("cohort") == f"tiny / {TITLE}   seed 7 · feature 01 of 6"
         assert scene.view.target == f"{ADDRESS}#7:0"
         exported = scene.view.exported()
@@ -264,6 +264,45 @@ async def test_a_card_that_the_filter_hides(tmp_path: Path) -> None:
         assert scene.bar("cohort").endswith("hidden by the filter")
         await scene.press("j")
         assert scene.view.row_text() != f"{ADDRESS}#5:1"
+
+
+async def test_the_smallest_window_shows_the_matches(tmp_path: Path) -> None:
+    async with shown(tmp_path, size=(60, 15)) as scene:
+        await scene.press("enter")
+        facts = scene.card.query_one("#facts", Lines)
+        assert "mutual" in facts.render_line(facts.size.height - 2).text
+        assert not scene.card.query_one(Spectrum).display
+
+
+@pytest.mark.parametrize("plain", [{"NO_COLOR": "1"}, {"theme": "ansi-dark"}])
+async def test_without_colours_the_map_is_in_shades(
+    tmp_path: Path, plain: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    theme = plain.pop("theme", "")
+    for name, value in plain.items():
+        monkeypatch.setenv(name, value)
+    async with shown(tmp_path) as scene:
+        if theme:
+            scene.app.theme = theme
+        await scene.press("enter")
+        raster = scene.card.query_one("#map", Raster)
+        assert not raster.in_colours
+        drawn = set(text_of(raster))
+        assert "█" in drawn
+        assert drawn <= set(" ░▒▓█\n")
+
+
+async def test_with_colours_two_dots_stand_in_a_character(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Raster, "in_colours", True)
+    async with shown(tmp_path) as scene:
+        await scene.press("enter")
+        raster = scene.card.query_one("#map", Raster)
+        # 5 × 5 pairs of 5 × 5 dots: the lower half of line 12 lies below the map.
+        assert "▀" in raster.render_line(2).text
+        colours = {segment.style.bgcolor for segment in raster.render_line(0) if segment.style}
+        assert len(colours) == 2
 
 
 async def test_the_map_takes_all_the_room(tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_facts_before_and_after_the_map() -> None:
     assert text(fact_lines(on_grid(), 0, None)) == [
         "fires on   25.00 % of inputs  live",
         "active on  4 answers",
-        "stability  1.00  as good by chance: p <0.001",
+        "stability  1.00  by chance: p <0.001",
         "spectrum   k=23, 84 % of the variance",
         "direction  0.90 in the plane a+b 23",
     ]
@@ -69,7 +69,7 @@ def test_facts_before_and_after_the_map() -> None:
 def test_facts_of_a_subject_without_a_grid() -> None:
     assert text(fact_lines(three(), 3, card_of("tiny", TITLE, 5, 1, grid=False))) == [
         "fires on   0 of inputs  dead",
-        "stability  0.00  as good by chance: p 1.000",
+        "stability  0.00  by chance: p 1.000",
     ]
 
 
@@ -112,7 +112,7 @@ def test_stripes_finer_than_dots_are_told() -> None:
     assert drawn is not None
     # Dots of 4.3 pairs: k = 13 repeats every 8.7 pairs, k = 14 every 8.07.
     assert too_coarse(drawn, 113, Peak(13, "a", 1.0)) == ""
-    assert too_coarse(drawn, 113, Peak(14, "a", 1.0)) == ": too coarse for k=14"
+    assert too_coarse(drawn, 113, Peak(14, "a", 1.0)) == ", too coarse for k=14"
     whole = picture(np.ones((113, 113)), 113, 57)
     assert whole is not None
     assert too_coarse(whole, 113, Peak(56, "a", 1.0)) == ""
@@ -137,6 +137,6 @@ def test_what_is_said() -> None:
         "Its map varies most with k=2 in a+b, 84 % of the variance. "
         "It is found again in 1 of 2 other seeds (mutual best match, cosine at least 0.7); its best "
         "matches are 1 of seed 5 with cosine 0.50, which is closer to another; 1 of seed 9 with cosine 0.70. "
-        "It is largest, 2.55, on a=0, b=3, answer 3."
+        "The map has 5 × 5 pairs; dots are means over their area. It is largest, 2.55, on a=0, b=3, answer 3."
     )
     assert told(three(), 1, None).endswith("cosine 0.70.")

@@ -29,10 +29,10 @@ def test_the_mean_stays_whatever_the_room() -> None:
 @pytest.mark.parametrize(
     ("side", "columns", "lines", "drawn", "told"),
     [
-        (113, 26, 13, (26, 13), "a dot is the mean of 4.3×4.3 pairs"),
-        (113, 27, 50, (26, 13), "a dot is the mean of 4.3×4.3 pairs"),
-        (113, 113, 57, (113, 57), "a dot is a pair"),
-        (11, 50, 13, (22, 11), "a pair is 2×2 dots"),
+        (113, 26, 13, (26, 13), "dots of 4.3×4.3 pairs"),
+        (113, 27, 50, (26, 13), "dots of 4.3×4.3 pairs"),
+        (113, 113, 57, (113, 57), "a dot for each pair"),
+        (11, 50, 13, (22, 11), "2×2 dots for each pair"),
     ],
 )
 def test_a_map_is_as_large_as_the_room_allows(
