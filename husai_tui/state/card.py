@@ -115,9 +115,10 @@ def peak(card: Card | None, features: Features, row: int) -> Peak | None:
     return Peak(int(frequency[row]), "", float(share[row]))
 
 
-def too_coarse(drawn: Picture, modulus: int, best: Peak | None) -> str:
+def too_coarse(drawn: Picture, modulus: int, best: Peak | None, in_shades: bool = False) -> str:
     """Say so where the stripes of a map are finer than its dots can show: what is seen then is not there."""
-    if best is None or drawn.factor <= 1 or modulus / best.frequency >= 2 * drawn.factor:
+    dot = drawn.factor * (1 + in_shades)
+    if best is None or drawn.factor < 1 or modulus / best.frequency >= 2 * dot:
         return ""
     return f", too coarse for k={best.frequency}"
 

@@ -38,14 +38,14 @@ class Picture:
         """Lines of characters."""
         return (int(self.dots.shape[0]) + 1) // 2
 
-    @property
-    def told(self) -> str:
-        """How large a dot is."""
+    def told(self, in_shades: bool = False) -> str:
+        """Say how large a dot is; a shade stands for two, one above the other."""
         if self.factor == 1:
             return "a dot for each pair"
         if self.factor < 1:
             return f"{round(1 / self.factor)}×{round(1 / self.factor)} dots for each pair"
-        return f"dots of {self.factor:.1f}×{self.factor:.1f} pairs"
+        tall = self.factor * (1 + in_shades)
+        return f"dots of {tall:.1f}×{self.factor:.1f} pairs"
 
 
 def picture(grid_PP: NDArray[Any], columns: int, lines: int) -> Picture | None:

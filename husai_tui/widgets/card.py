@@ -114,7 +114,9 @@ class FeatureCard(Widget, can_focus=True):
         if found is None or told is None or told.card is None or told.card.grid is None:
             return ""
         best = peak(told.card, *self._at)
-        return f"a↓ b→  {found.told}{too_coarse(found, told.card.grid.modulus, best)}"
+        shades = not raster.in_colours
+        coarse = too_coarse(found, told.card.grid.modulus, best, shades)
+        return f"a↓ b→  {found.told(shades)}{coarse}"
 
     # Room
 

@@ -116,6 +116,7 @@ def test_stripes_finer_than_dots_are_told() -> None:
     whole = picture(np.ones((113, 113)), 113, 57)
     assert whole is not None
     assert too_coarse(whole, 113, Peak(56, "a", 1.0)) == ""
+    assert too_coarse(whole, 113, Peak(56, "a", 1.0), in_shades=True) == ", too coarse for k=56"
     assert too_coarse(drawn, 113, None) == ""
 
 

@@ -41,8 +41,13 @@ def test_a_map_is_as_large_as_the_room_allows(
     found = picture(np.ones((side, side)), columns, lines)
     assert found is not None
     assert (found.columns, found.lines) == drawn
-    assert found.told == told
+    assert found.told() == told
     assert found.dots == pytest.approx(np.ones(found.dots.shape))
+
+
+def test_a_shade_stands_for_two_dots() -> None:
+    assert Picture(np.ones((26, 26)), 4.0).told(in_shades=True) == "dots of 8.0×4.0 pairs"
+    assert Picture(np.ones((26, 26)), 0.5).told(in_shades=True) == "2×2 dots for each pair"
 
 
 def test_no_room_no_map() -> None:
