@@ -58,10 +58,12 @@ def test_the_strip_says_where_a_feature_is_found_again() -> None:
 
 
 def test_a_match_that_is_not_mutual_is_not_found_again() -> None:
-    table = table_of(three())
-    assert not table.found[3].any(), "its partner has another one, at cosine .4"
-    assert table.features is not None
-    assert not table.features.mutual[1, 0]
+    features = three()
+    features.best[1, 0] = 0.9
+    table = table_of(features)
+    assert table.strip(1)[0] == "▯▮", "its partner in seed 5 has another one"
+    features.best[1, 1] = 0.69
+    assert table_of(features).strip(1)[0] == "▯▯", "mutual, but too little"
 
 
 def test_cells_by_hand() -> None:
