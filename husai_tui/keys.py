@@ -196,10 +196,13 @@ _FEATURES = (
         "features",
         "seed",
     ),
-    Key("seed(-1)", "left_square_bracket", "the same with the seed before", "features"),
-    Key("card(1)", "j,down", "in a card: go to that of the next row", "features"),
-    Key("card(-1)", "k,up", "in a card: go to that of the row before", "features"),
-    Key("map", "m", "in a card: compute the map anew", "features"),
+    Key(
+        "seed(-1)",
+        "left_square_bracket",
+        "show the seed before alone; in a card its match there",
+        "features",
+    ),
+    Key("map", "m", "compute the map of the card anew", "features"),
 )
 
 _SWEEP = (

@@ -216,12 +216,14 @@ class Features(View):
             return
         self._open_card(row)
 
-    def action_card(self, by: int) -> None:
-        """Open the card of the next row."""
+    def on_close_up_moved(self, event: CloseUp.Moved) -> None:
+        """Open the card of another row."""
         if self._row is None:
             return
         table, place = self.query_one(Table), self._table.place(self._row)
-        to = min(max(0, (table.cursor if place is None else place) + by), len(self._table) - 1)
+        to = min(
+            max(0, (table.cursor if place is None else place) + event.by), len(self._table) - 1
+        )
         if 0 <= to < len(self._table) and to != place:
             self._open_card(self._table.row(to))
 

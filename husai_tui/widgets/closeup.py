@@ -3,18 +3,37 @@
 from __future__ import annotations
 
 import threading
+from typing import ClassVar
 
+from textual.binding import Binding
 from textual.message import Message
 
 from engine.client.features import Features
 from engine.client.microscope import Card
+from husai_tui.bindings import bindings
 from husai_tui.state.card import partner_slides, slide
 from husai_tui.state.lens import Lens
 from husai_tui.widgets.card import FeatureCard, Told
 
+FAR = 1 << 40
+"""Rows that no table has."""
+MOVES = ("move", "half", "page", "first", "last")
+"""Keys of tables that go from card to card, too."""
+
 
 class CloseUp(FeatureCard):
-    """The card of one row, or of none."""
+    """The card of one row, or of none; the keys that move in a table go to the card of another row."""
+
+    BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
+        key for key in bindings("table") if key.action.partition("(")[0] in MOVES
+    ]
+
+    class Moved(Message):
+        """Another row is wanted, so many further down."""
+
+        def __init__(self, by: int) -> None:
+            self.by = by
+            super().__init__()
 
     class Drawn(Message):
         """There is more to see than before."""
@@ -60,6 +79,26 @@ class CloseUp(FeatureCard):
         """Give the map all the room, or all parts theirs."""
         self.whole = not self.whole
         self._draw()
+
+    def action_move(self, by: int) -> None:
+        """Go to the next card, or to the one before."""
+        self.post_message(self.Moved(by))
+
+    def action_half(self, by: int) -> None:
+        """Go on by five cards."""
+        self.post_message(self.Moved(5 * by))
+
+    def action_page(self, by: int) -> None:
+        """Go on by ten cards."""
+        self.post_message(self.Moved(10 * by))
+
+    def action_first(self) -> None:
+        """Go to the card of the first row."""
+        self.post_message(self.Moved(-FAR))
+
+    def action_last(self) -> None:
+        """Go to the card of the last row."""
+        self.post_message(self.Moved(FAR))
 
     @property
     def card(self) -> Card | None:

@@ -249,6 +249,18 @@ async def test_walking_from_card_to_card(tmp_path: Path, microscope: FakeMicrosc
         assert scene.table.cursor_key == "9:0"
 
 
+async def test_far_from_card_to_card(tmp_path: Path) -> None:
+    async with shown(tmp_path) as scene:
+        await scene.press("enter", "G")
+        assert scene.view.row_text() == f"{ADDRESS}#5:1"
+        await scene.press("g")
+        assert scene.view.row_text() == f"{ADDRESS}#7:0"
+        await scene.press("ctrl+d")
+        assert scene.view.row_text() == f"{ADDRESS}#5:1"
+        await scene.press("ctrl+b", "down", "s", "h", "enter")
+        assert scene.view.row_text() == f"{ADDRESS}#5:0"
+
+
 async def test_a_seed_without_a_match_says_so(tmp_path: Path) -> None:
     async with shown(tmp_path, f"{ADDRESS}#5:1") as scene:
         await scene.press("right_square_bracket")
