@@ -46,11 +46,12 @@ def columns_of(features: Features | None) -> tuple[Shown, ...]:
     """Return the columns that a cohort has values for."""
     others = len(features.seeds) - 1 if features else 4
     strip = max(6, others if others <= MOST_CELLS else len(f"{others}/{others}"))
+    seed = max(5, *(len(str(one)) for one in features.seeds)) if features else 5
     every = (
-        Shown("seed", "seed", 6, key="seed"),
+        Shown("seed", "seed", seed, key="seed"),
         Shown("feature", "feature", 8, key="feature"),
         Shown("density", "density", 8, key="density"),
-        Shown("state", "", 5, right=False, rank=2, key="density", sorts=False),
+        Shown("state", "", 4, right=False, rank=2, key="density", sorts=False),
         Shown("match", "match", strip),
         Shown("cosine", "cosine", 7, key="cos"),
         Shown("margin", "margin", 7, rank=1, key="margin"),

@@ -110,6 +110,13 @@ def test_columns_are_those_that_the_cohort_has() -> None:
     assert {"k", "share", "plane", "energy"} <= {column.name for column in columns_of(on_grid())}
 
 
+def test_seeds_of_many_digits_are_not_cut() -> None:
+    assert columns_of(three())[0].width == 5
+    features = three()
+    long = Features(**{**features.__dict__, "seeds": (7, 5, 20_240_101)})
+    assert columns_of(long)[0].width == 8
+
+
 def test_universal_features_are_first_unless_told_otherwise() -> None:
     table = table_of(three())
     assert keys(table) == ["7:0", "5:0", "9:0", "7:1", "9:1", "5:1"]
