@@ -106,7 +106,7 @@ class Sweep(Drafting):
             return
         if text != before and (wrong := self._form.take(text)):
             self.app.notify(
-                f"{wrong}\nyour text is kept: e opens it again",
+                f"{wrong}\nyour text is kept: e opens it again" if self._form.broken else wrong,
                 title="YAML",
                 severity="error",
                 markup=False,

@@ -76,7 +76,7 @@ def entries(data: Data) -> list[Data]:
 def over(data: Data) -> Data:
     """Return what is searched: key path → values."""
     found = dig(data, "search.over")
-    return found if isinstance(found, dict) else {}
+    return {str(path): values for path, values in found.items()} if isinstance(found, dict) else {}
 
 
 def fields_of(data: Data) -> list[Field]:
@@ -222,7 +222,7 @@ def _forget(data: Data, claimed: Callable[[str], bool]) -> None:
     """Take keys out of the search; an empty one goes."""
     search = data.get("search")
     if isinstance(search, dict) and isinstance(search.get("over"), dict):
-        search["over"] = {path: v for path, v in search["over"].items() if not claimed(path)}
+        search["over"] = {path: v for path, v in over(data).items() if not claimed(path)}
         if not search["over"]:
             del data["search"]
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import textwrap
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def summary_lines(found: Estimate, dense: bool = False) -> list[Line]:
         return []
     todo = len(plan.jobs) - len(found.cached)
     allowed = plan.placement.memory_bytes
-    lines = [_counts(found), _time(found, todo)]
+    lines = [_counts(found), _time(found, todo, dense)]
     memory = _amount("memory", cost.memory_bytes, allowed, "allowed")
     disk = _amount("disk", cost.disk_bytes, found.free, "free")
     lines += [Line((*memory, ("    ", ""), *disk))] if dense else [Line(memory), Line(disk)]
@@ -132,7 +133,7 @@ def _counts(found: Estimate) -> Line:
     return Line((*parts, (", ", "faint"), (said, "good" if cached else "faint")))
 
 
-def _time(found: Estimate, todo: int) -> Line:
+def _time(found: Estimate, todo: int, basis: bool) -> Line:
     cost = found.cost
     assert cost is not None, "told only of a plan"
     if not todo:
@@ -141,7 +142,8 @@ def _time(found: Estimate, todo: int) -> Line:
     if cost.factor > 1:
         low, high = cost.seconds / cost.factor, cost.seconds * cost.factor
         parts.append((f", {duration(low)} to {duration(high)}", ""))
-    return Line((*parts, (f"  {cost.basis.partition(';')[0]}", "faint")))
+    said = f"  {cost.basis.partition(';')[0]}" if basis else ""
+    return Line((*parts, (said, "faint")))
 
 
 def _amount(name: str, need: int, have: int, what: str) -> tuple[Part, ...]:
@@ -154,7 +156,7 @@ def _amount(name: str, need: int, have: int, what: str) -> tuple[Part, ...]:
     )
 
 
-def detail_lines(found: Estimate) -> list[Line]:
+def detail_lines(found: Estimate, width: int) -> list[Line]:
     """Return what else can be said of a plan where there is room: its jobs by kind, then its cohorts."""
     if found.plan is None or found.cost is None:
         return []
@@ -181,8 +183,8 @@ def detail_lines(found: Estimate) -> list[Line]:
         lines.append(
             Line((mark, (job.name, "faint" if done else ""), (f"  {seeds}, {note}", "faint")))
         )
-    basis = found.cost.basis
-    return [*lines, Line(), Line(((f" time from {basis}", "faint"),))]
+    basis = textwrap.wrap(f"time from {found.cost.basis}", max(20, width - 2))
+    return [*lines, Line(), *(Line(((f" {text}", "faint"),)) for text in basis)]
 
 
 def told(found: Estimate) -> str:

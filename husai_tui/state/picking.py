@@ -36,11 +36,13 @@ class PickRows:
         """Return name, SAEs, where it is from, and what it asks."""
         one = self._rows[row]
         preset = one["source"] == "preset"
-        said = "preset" if preset else "done" if one["report"] else "no report"
+        said = "preset" if preset else "no report"
+        if one["report"]:
+            said = "preset ✓" if preset else "done ✓"
         return (
             one["name"],
             f"{one['saes']:,}" if one["saes"] else "",
-            (said, "faint" if preset else "good" if one["report"] else "warn"),
+            (said, "good" if one["report"] else "faint" if preset else "warn"),
             (one["description"], "faint"),
         )
 

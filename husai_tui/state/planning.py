@@ -47,7 +47,7 @@ def plan_lines(form: Form, found: Estimate, old: bool, width: int, height: int) 
     lines += summary
     if found.replaces:
         lines += [Line(), *_wrapped(f"! {found.replaces}", width, warn=True)]
-    return [*lines, *detail_lines(found)]
+    return [*lines, *detail_lines(found, width)]
 
 
 def _unsound(form: Form) -> list[Line]:

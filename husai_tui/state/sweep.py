@@ -290,6 +290,8 @@ class Form:
 
     def take(self, text: str) -> str:
         """Take a study as YAML; return why it cannot be read, empty if it can. It is kept either way."""
+        if not text.strip():
+            return "the text is empty: nothing was changed"
         try:
             data = parse_yaml(text, "line")
             if not isinstance(data, dict):

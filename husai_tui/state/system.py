@@ -98,8 +98,7 @@ class Meters:
 
     def _line(self, meter: Meter, width: int) -> Line:
         share = self._steady_of(meter.name, SLACK).take(meter.share)
-        bars = _bar_width(width)
-        past = bars - 2
+        bars, past = _widths(width)
         done, rest = bar(round(share, 2), bars)
         tone: Tone = "accent"
         note = meter.note
@@ -114,7 +113,7 @@ class Meters:
     def _core_bars(self, width: int) -> list[Line]:
         if len(self.load.cores) > MOST_BARS:
             return self._cores(width)
-        bars = _bar_width(width)
+        bars = _widths(width)[0]
         lines = []
         for number, share in enumerate(self.load.cores):
             shown = self._steady_of(f"core {number}", 0.1).take(share)
@@ -155,8 +154,10 @@ class Meters:
         return meters if self.load.cores else "the machine was not looked at yet"
 
 
-def _bar_width(width: int) -> int:
-    return min(max((width - LABEL - 30) // 2, 12), 48)
+def _widths(width: int) -> tuple[int, int]:
+    """Return the cells of a bar and of its history: what the name, the number and the longest note leave."""
+    room = min(max(width - LABEL - 41, 12), 96)
+    return room * 3 // 5, room - room * 3 // 5
 
 
 def _filled(name: str, used: tuple[int, int], scarce: bool = False) -> Meter:
@@ -172,12 +173,12 @@ def _rounded(count: int) -> str:
 
 
 def _gpu_note(gpu: Gpu) -> str:
-    parts = [visible_line(gpu.name)]
+    parts = []
     if gpu.celsius is not None:
         parts.append(f"{5 * round(gpu.celsius / 5)} °C")
     if gpu.watts is not None:
         parts.append(f"{10 * round(gpu.watts / 10)} W")
-    return ", ".join(parts)
+    return ", ".join([*parts, visible_line(gpu.name)])
 
 
 @dataclass(frozen=True)
@@ -263,7 +264,9 @@ class Details:
                 places[len(lines)] = row.key
                 lines.append(Line(row.line.parts, row.key == here))
         top = (
-            min(max(0, at - height * 2 // 3), max(0, len(lines) - height)) if at > height - 2 else 0
+            min(max(0, at - min(height * 2 // 3, height - 2)), max(0, len(lines) - height))
+            if at > height - 2
+            else 0
         )
         seen = lines[top : top + height]
         self.places = {line - top: key for line, key in places.items() if line >= top}
