@@ -104,7 +104,10 @@ class System(View):
         meters = self.query_one("#meters", Sheet)
         beside = self.has_class("-beside")
         lines = self._meters.lines(meters.size.width or self.size.width, tall=beside)
-        meters.styles.height = "1fr" if beside else len(lines)
+        alone = beside or self.has_class("-meters")
+        meters.styles.height = (
+            "1fr" if alone else min(len(lines), max(3, self.size.height // 2 - 1))
+        )
         meters.tell(lines)
         sheet, about = self.query_one("#details", Sheet), self.query_one("#about", Sheet)
         roomy = beside and details.length + 6 < self.size.height

@@ -234,7 +234,8 @@ class Details:
     def at(self) -> Row | None:
         """The row under the cursor."""
         rows = self.rows()
-        return next((row for row in rows if row.key == self.cursor), rows[0] if rows else None)
+        wanted = self.cursor or f"profile {self.profile}"
+        return next((row for row in rows if row.key == wanted), rows[0] if rows else None)
 
     def move(self, by: int) -> None:
         """Go up or down."""

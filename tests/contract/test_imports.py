@@ -67,8 +67,13 @@ def test_a_reading_command_loads_nothing_heavy(arguments: list[str], tmp_path: P
         "engine.client.features",
         "engine.client.filters",
         "engine.client.microscope",
+        "engine.client.machine",
         "engine.study.spec",
+        "engine.doctor",
         "husai_tui",
+        "husai_tui.state.estimate",
+        "husai_tui.state.form",
+        "husai_tui.state.system",
     ],
 )
 def test_a_front_ends_module_loads_nothing_heavy(module: str, tmp_path: Path) -> None:
@@ -87,6 +92,19 @@ def test_what_the_app_refuses_or_explains_needs_no_textual(
     code = f"""from husai_tui.__main__ import app
 try: app({arguments!r})
 except SystemExit: pass"""
+    assert loaded_by(code, tmp_path) == []
+
+
+def test_planning_a_sweep_and_looking_at_the_machine_loads_nothing_heavy(tmp_path: Path) -> None:
+    code = """
+from pathlib import Path
+from engine.client.machine import Probe
+from engine.disk.root import RunsRoot
+from husai_tui.state.draft import FRESH
+from husai_tui.state.estimate import estimate
+assert estimate(FRESH, "cpu", Path("runs")).ready
+Probe(RunsRoot(Path("runs"))).look()
+"""
     assert loaded_by(code, tmp_path) == []
 
 

@@ -199,7 +199,8 @@ def test_the_forecast_counts_what_is_left(placement: Placement, tmp_path: Path) 
     rest = forecast(plan, [job.key for job in plan.jobs[:-1]], tmp_path)
     assert full.seconds > rest.seconds > 0
     assert full.disk_bytes > rest.disk_bytes
-    assert forecast(plan, [job.key for job in plan.jobs], tmp_path).seconds == 0
+    nothing = forecast(plan, [job.key for job in plan.jobs], tmp_path)
+    assert (nothing.seconds, nothing.factor) == (0, 1)
     # Five float32 SAEs of 2 · 128 · 1,024 weights and biases, once stacked and once each.
     weights = 5 * 2 * (2 * 128 * 1024 + 1024 + 128) * 4
     assert full.disk_bytes > 4 * weights
@@ -224,6 +225,7 @@ def test_jobs_that_were_all_start_do_not_change_a_forecast(
     leave_result(tmp_path, 3, 4.4, kind="subject", work=8e4, config={"kind": "planted"})
     assert forecast(plan, [], tmp_path).seconds == before.seconds
     assert before.basis == "reference machine, within a factor of 3"
+    assert before.factor == 3
 
 
 def test_past_rates_by_hand(tmp_path: Path) -> None:

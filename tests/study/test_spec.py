@@ -7,7 +7,15 @@ from typing import Any
 import pytest
 
 from engine.errors import InputError
-from engine.study.spec import check_study, parse_yaml, presets, read_study, write_yaml
+from engine.study.spec import (
+    check_study,
+    dump_yaml,
+    find_faults,
+    parse_yaml,
+    presets,
+    read_study,
+    write_yaml,
+)
 
 
 @pytest.mark.parametrize("name", sorted(presets()))
@@ -279,3 +287,21 @@ def test_a_file_that_is_no_study_is_refused(tmp_path: Path) -> None:
     empty.write_text("")
     with pytest.raises(InputError, match="is empty"):
         read_study(str(empty))
+
+
+def test_all_faults_are_told_each_at_its_bare_key_path(study_data: dict[str, Any]) -> None:
+    study_data["saes"][0]["k"] = 99
+    study_data["training"]["epochs"] = "x"
+    assert [str(fault) for fault in find_faults(study_data)] == [
+        "saes.0.k: 99 is above d_sae 12: at most 12",
+        "training.epochs: got 'x': a whole number",
+    ]
+    study_data["seeds"] = [1.5, float("inf")]
+    assert [fault.where for fault in find_faults(study_data)] == ["seeds.1"]
+
+
+def test_yaml_for_people_reads_back_to_the_same(study_data: dict[str, Any]) -> None:
+    study_data["description"] = "ünï: # 1e-3"
+    text = dump_yaml(study_data)
+    assert parse_yaml(text, "") == study_data
+    assert "seeds: [1, 2, 3]" in text.splitlines()

@@ -189,6 +189,7 @@ def test_workers_and_storage_are_listed() -> None:
 def test_the_cursor_is_always_in_sight(height: int) -> None:
     found = details()
     found.findings = [Finding(f"t{n}", "ok", "fine") for n in range(12)]
+    found.move(-99)
     for _ in range(30):
         lines = found.lines(height, 80)
         assert len(lines) <= height
