@@ -61,17 +61,21 @@ async def opened(
     app = HusaiApp(session, view="sweep", target=target, start=start)
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
-        await settle(app, pilot)
         view = app.view("sweep")
         assert isinstance(view, Sweep)
+        await settle(app, pilot)
         yield app, pilot, view
 
 
 async def settle(app: HusaiApp, pilot: Pilot[None]) -> None:
     """Wait until looks and plans have come to an end."""
-    for _ in range(3):
-        await pilot.pause(0.03)
+    view = app.view("sweep")
+    assert isinstance(view, Sweep)
+    for number in range(200):
+        await pilot.pause(0.02)
         await app.workers.wait_for_complete()
+        if number > 1 and view._made == view._known and view._misfits:
+            return
 
 
 def form(app: HusaiApp) -> str:

@@ -76,9 +76,16 @@ async def opened(
     app = HusaiApp(session, view="system", start=False)
     async with app.run_test(size=size, notifications=True) as pilot:
         await pilot.pause()
-        await settle(app, pilot)
         view = app.view("system")
         assert isinstance(view, System)
+        for _ in range(200):
+            await settle(app, pilot)
+            if (
+                view._begun
+                and view._details.findings is not None
+                and view._details.stored is not None
+            ):
+                break
         yield app, pilot, view
 
 
