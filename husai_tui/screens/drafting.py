@@ -94,6 +94,8 @@ class Drafting(View):
     # Painting
 
     def _paint(self) -> None:
+        if not self.query("#plan"):
+            return
         form, plan = self.query_one("#form", Sheet), self.query_one("#plan", Sheet)
         if form.size:
             form.tell(
@@ -230,4 +232,7 @@ class Drafting(View):
 
     def focus_main(self) -> None:
         """Put the keys on the form, or on this screen where only the plan is shown."""
-        self.query_one("#form").focus()
+        if found := self.query("#form"):
+            found.first().focus()
+        elif self.husai.current == self.NAME:  # its parts come a moment after it
+            self.call_after_refresh(self.focus_main)

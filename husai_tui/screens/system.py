@@ -97,6 +97,8 @@ class System(View):
         self.call_after_refresh(self._paint)
 
     def _paint(self) -> None:
+        if not self.query("#about"):
+            return
         details, session = self._details, self.session
         details.profile = session.profile
         details.running_profile = str((session.snapshot.supervisor or {}).get("profile", ""))
@@ -283,4 +285,7 @@ class System(View):
 
     def focus_main(self) -> None:
         """Put the keys on the list."""
-        self.query_one("#details").focus()
+        if found := self.query("#details"):
+            found.first().focus()
+        elif self.husai.current == self.NAME:  # its parts come a moment after it
+            self.call_after_refresh(self.focus_main)

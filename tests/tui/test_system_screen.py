@@ -258,3 +258,19 @@ async def test_a_click_goes_to_a_row_and_a_second_one_takes_it(session: Session)
         assert view._details.cursor == "profile auto"
         await pilot.click("#details", offset=(10, 1), times=2)
         assert session.profile == "auto"
+
+
+async def test_it_comes_in_front_when_others_were_there_before(session: Session) -> None:
+    app = HusaiApp(session, view="runs", start=False)
+    async with app.run_test(size=(80, 24), notifications=True) as pilot:
+        await settle(app, pilot)
+        for key, view, part in (
+            ("7", "system", "details"),
+            ("5", "sweep", "form"),
+            ("7", "system", "details"),
+        ):
+            await pilot.press(key)
+            await settle(app, pilot)
+            assert app.current == view
+            assert app.focused is not None
+            assert app.focused.id == part
