@@ -163,7 +163,7 @@ _CHART: tuple[Key, ...] = (
     Key("scrub(10)", "apostrophe", "move the cursor far to the right", "chart"),
     Key("smooth(1)", "greater_than_sign", "smooth the curves more", "chart"),
     Key("smooth(-1)", "less_than_sign", "smooth the curves less", "chart"),
-    Key("change('log')", "L", "make the vertical axis logarithmic, or linear", "chart", "log"),
+    Key("change('log')", "L", "make the vertical axis logarithmic, or linear", "chart"),
     Key("change('axis')", "t", "measure by steps, or by time", "chart"),
     Key("change('band')", "b", "draw median and range, or a line per seed", "chart"),
 )

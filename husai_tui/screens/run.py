@@ -103,12 +103,11 @@ class Run(View):
     # Keys
 
     def action_flag(self) -> None:
-        """Put the cursor on the next red flag, and say it."""
+        """Put the cursor on the next red flag; what it says stands above the curves."""
         flag = self._sheet.curves.next_flag()
         if flag is None:
             self.app.notify("no red flags", timeout=3)
             return
-        self.app.notify(flag.message, title=f"step {flag.step:,}", timeout=6, markup=False)
         self._chart.repaint()
 
     def action_logs(self) -> None:

@@ -306,6 +306,11 @@ class Curves:
             row -= 1
         return max(0, row)
 
+    @property
+    def flag(self) -> Flag | None:
+        """The red flag that the cursor was put on."""
+        return self._flag if self._flag and self.cursor == self._flag.step else None
+
     def next_flag(self) -> Flag | None:
         """Put the cursor on the next red flag, after the last one on the first; None: there is none."""
         flags = sorted(self.data.flags, key=lambda flag: flag.step)

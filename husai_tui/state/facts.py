@@ -179,13 +179,12 @@ def details(job: Job, curves: Curves, facts: Facts, now: float) -> list[Part]:
     told.append(f"try {job['attempt']}" if job["attempt"] > 1 else "")
     # By the minute after the first: each second's change would be sent.
     told.append(_roughly(seconds, job["state"] == "running") if seconds is not None else "")
-    lost = len(curves.lost_seeds())
     parts: list[Part] = [("  " + " · ".join(part for part in told if part), "faint")]
-    if lost:
-        parts.append((f"  {lost} without values", "warn"))
     flags = len(curves.data.flags)
     if flags:
         parts.append((f"  ! {flags} red flag{'s' * (flags != 1)}", "warn"))
+    if lost := lost_text(curves):
+        parts.append((f"  {lost}", "warn"))
     return parts
 
 
@@ -256,8 +255,7 @@ def sentence(job: Job, curves: Curves) -> str:
         else:
             told.append(f"{panel.title} {panel.told(middle(lines, row))}")
     flags = len(curves.data.flags)
-    ending = f"{flags} red flag{'s' * (flags != 1)}" if flags else "no red flags"
+    ending = f"{flags} red flag{'s' * (flags != 1)}" if flags else "No red flags"
     lost = lost_text(curves)
-    return f"{said}. At step {at:,.0f}: {'; '.join(told)}. {ending}{f'; {lost}' if lost else ''}.".replace(
-        ". no", ". No"
-    )
+    here = f" Here: {curves.flag.message}." if curves.flag else ""
+    return f"{said}. At step {at:,.0f}: {'; '.join(told)}. {ending}{f'; {lost}' if lost else ''}.{here}"

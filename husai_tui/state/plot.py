@@ -144,26 +144,26 @@ def heading(
 
 def legends(curves: Curves, panel: Panel, lines: Lines, row: int, values: bool) -> list[list[Part]]:
     """Return what may stand at the right above a chart, the longest first."""
-    lost = lost_text(curves)
-    chosen = curves.panels[curves.selected] is panel and len(panel.names) == 1
-    missing: list[Part] = [(f"  {lost}", "warn")] if lost and chosen else []
+    lost = curves.lost_seeds() if len(panel.names) == 1 else {}
+    count = sum(place not in lost for place in lines.places)
+    seeds = f"{count} of {len(lines.places)} seeds" if lost else f"{count} seeds"
     if lines.band_T3 is not None:
-        count = len(lines.labels) - sum(p in curves.lost_seeds() for p in lines.places)
-        told = f"median · range of {count} seeds"
-        return [[(told, "faint"), *missing], [(told, "faint")], missing]
+        return [[(f"median · range of {seeds}", "faint")], [(seeds, "faint")]]
     if len(lines.labels) < 2:
-        return [missing]
+        return []
     # While it grows each value would be sent twice a second; the range beside the title says nearly as much.
     values = values and (curves.cursor is not None or not curves.live or len(panel.names) > 1)
     named: list[Part] = []
-    told_values: list[Part] = []
+    told: list[Part] = []
     for line, (label, place) in enumerate(zip(lines.labels, lines.places, strict=True)):
         value = panel.told(float(lines.raw_TL[row, line])) if row >= 0 else ""
-        named.append((f"  {label}", series_ink(place)))
-        told_values += [(f"  {label} ", series_ink(place)), (value, "")]
-    count_only: list[Part] = [(f"{len(lines.labels)} seeds", "faint")]
-    found = [[*named, *missing], named, [*count_only, *missing], count_only]
-    return [[*told_values, *missing], told_values, *found] if values else found
+        name: Part = (
+            (f"  {label} –", "faint") if place in lost else (f"  {label}", series_ink(place))
+        )
+        named.append(name)
+        told += [name] if place in lost else [name, (f" {value}", "")]
+    found = [named, [(seeds, "faint")]]
+    return [told, *found] if values else found
 
 
 def lost_text(curves: Curves) -> str:
@@ -212,7 +212,7 @@ def _draw(
         raw = gathered(lines.band_T3, "band")
     else:
         raw = gathered(lines.raw_TL, "raw")
-    axis = _axis(raw, wide, log, panel, curves, (*key, band), max(2, canvas.rows // 3))
+    axis = _axis(raw, wide, log, panel, curves, (*key, band), max(4, canvas.rows // 3))
     if axis is None:
         return None
     rows = axis.rows(high)
@@ -267,7 +267,7 @@ def _axis(
 
 
 def _vertical(paper: Paper, inner: Box, axis: Axis, panel: Panel) -> None:
-    ticks = axis.ticks(max(2, inner.height // (2 if axis.log else 3)))
+    ticks = axis.ticks(max(3, inner.height // 2 if axis.log else inner.height * 2 // 5))
     if panel.share:
         told = [f"{text} %" for text in labels([100 * tick for tick in ticks])]
     else:

@@ -196,10 +196,13 @@ class RunSheet:
         begins = paper.right(1, right, paper.width - 1, room * 2 // 3)
         paper.parts(1, 1, details(job, self.curves, facts, self._now), max(0, begins - 2))
         y = 2
-        for text, ink in notes(job, facts, self.loaded.trouble):
-            indent = len(text) - len(text.lstrip())
-            for line in wrap(text, room - indent, LONGEST_NOTE):
-                paper.write(1 + indent, y, line, ink)
+        told = notes(job, facts, self.loaded.trouble)
+        if flag := self.curves.flag:
+            told.append((f"! {flag.message}", "bad" if flag.name == "diverged" else "warn"))
+        for text, ink in told:
+            # What goes on is indented, below the text and not below its mark.
+            for number, line in enumerate(wrap(text[2:], room - 2, LONGEST_NOTE)):
+                paper.write(1, y, ("  " if number else text[:2]) + line, ink)
                 y += 1
         return y
 
@@ -247,14 +250,17 @@ class RunSheet:
         if rows:
             at = curves.data.steps[-1] if curves.cursor is None else curves.cursor
             paper.write(box.x + 2, y, f"at step {at:,.0f}", "strong")
-            for column, panel in enumerate(curves.panels):
-                paper.right(y, [(panel.short, "faint")], box.x + 24 + 10 * column, 9)
+            names = max(18, AXIS + max(len(curves.label(place)) for place, _ in rows) + 1)
+            column = min(12, (box.width - names) // len(curves.panels))
+            ends = [box.x + names + column * (n + 1) for n in range(len(curves.panels))]
+            for end_x, panel in zip(ends, curves.panels, strict=True):
+                paper.right(y, [(panel.short, "faint")], end_x, column - 1)
             shown = rows if len(rows) <= end - y - 3 else rows[: max(1, end - y - 5)]
             for place, values in shown:
                 y += 1
                 paper.write(box.x + AXIS, y, curves.label(place), series_ink(place))
-                for column, text in enumerate(values):
-                    paper.right(y, [(text, "")], box.x + 24 + 10 * column, 9)
+                for end_x, text in zip(ends, values, strict=True):
+                    paper.right(y, [(text, "")], end_x, column - 1)
             if len(shown) < len(rows):
                 y += 1
                 paper.write(box.x + AXIS, y, f"and {len(rows) - len(shown)} seeds more", "faint")

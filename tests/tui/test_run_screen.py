@@ -244,6 +244,10 @@ async def test_red_flags_are_told_once_when_they_come(root: Path) -> None:
         await seen.press("e")
         assert seen.sheet.curves.cursor == 30
         assert "at step 30" in seen.text
+        assert "! seed 42: the [loss] rises" in seen.text
+        assert "Here: seed 42: the [loss] rises." in seen.view.describe()
+        await seen.press("comma")
+        assert "! seed 42" not in seen.text
         with open(folder / "curves.jsonl", "a") as file:
             file.write(row(40, flags=[{**flag, "seed": n, "message": f"{n}"} for n in range(5)]))
         await seen.look()

@@ -7,7 +7,7 @@ import numpy as np
 from husai_tui.state.curves import Curves
 from husai_tui.state.panels import Flag
 from husai_tui.state.paper import Paper
-from husai_tui.state.plot import AXIS, Box, chart, small, time_ticks
+from husai_tui.state.plot import AXIS, Box, chart, lost_text, small, time_ticks
 from tests.tui.curves import NAN, SEEDS, data
 
 
@@ -56,7 +56,7 @@ def test_axes_have_round_numbers() -> None:
     curves = cohort(falling())
     curves.toggle_log()
     lines = painted(curves)
-    assert {line[:AXIS].strip() for line in lines[1:-2]} - {""} == {"0", "100", "200"}
+    assert {line[:AXIS].strip() for line in lines[1:-2]} - {""} == {"50", "100", "150", "200"}
     assert lines[-1].split() == ["0", "20", "40", "60", "80", "100"]
     assert lines[-2].count("┴") == 6
 
@@ -99,13 +99,17 @@ def test_values_that_are_not_finite_are_gaps() -> None:
 def test_a_diverged_seed_is_named() -> None:
     loss = falling()
     loss[30:, 1] = NAN
-    lines = painted(cohort(loss), 90)
-    assert "no values of 123 after 29" in lines[0]
     curves = cohort(loss)
+    assert painted(curves)[0].endswith("  42 50  123 –  456 50")
+    assert painted(curves, 46)[0].endswith("2 of 3 seeds")
+    assert lost_text(curves) == "no values of 123 after 29"
     curves.toggle_band()
-    assert "median · range of 2 seeds" in painted(curves, 90)[0]
+    assert painted(curves)[0].endswith("median · range of 2 of 3 seeds")
     loss[:, 2] = NAN
-    assert "missing: 456" in painted(cohort(loss), 110)[0]
+    assert lost_text(cohort(loss)) == "no values of 123 after 29; missing: 456"
+    many = Curves("cohort", tuple(range(9)))
+    many.update(data([0, 5], {"loss": [[1] * 9, [NAN] * 8 + [1]]}), live=True)
+    assert lost_text(many) == "no values of 0 after 0, 1 after 0, 2 after 0 …"
 
 
 def test_nothing_but_gaps_is_said() -> None:

@@ -303,8 +303,8 @@ def test_only_nulls(tmp_path: Path) -> None:
 def test_a_seed_that_diverges(tmp_path: Path) -> None:
     make_run(tmp_path, rows=[row(0), row(10, (3, None, 1)), row(20, (2, None, 1))])
     made = sheet(follower(tmp_path).read())
-    assert "1 without values" in text(made)
-    assert "no values of 123 after 0" in text(made, 200, 58)
+    assert "no values of 123 after 0" in text(made)
+    assert "range of 2 of 3 seeds" in text(made, 200, 58)
 
 
 def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
