@@ -162,18 +162,18 @@ def legends(curves: Curves, panel: Panel, lines: Lines, row: int, values: bool) 
         )
         named.append(name)
         told += [name] if place in lost else [name, (f" {value}", "")]
-    found = [named, [(seeds, "faint")]]
+    found: list[list[Part]] = [named, [(seeds, "faint")]]
     return [told, *found] if values else found
 
 
 def lost_text(curves: Curves) -> str:
     """Say which seeds have no values any more."""
     lost = curves.lost_seeds()
-    diverged = [f"{curves.label(p)} after {step}" for p, step in lost.items() if step is not None]
-    missing = [curves.label(p) for p, step in lost.items() if step is None]
-    told = [f"no values of {', '.join(diverged[:3])}"] if diverged else []
-    told += [f"missing: {', '.join(missing[:3])}"] if missing else []
-    return "; ".join(told) + (" …" if max(len(diverged), len(missing)) > 3 else "")
+    told = [
+        f"{curves.label(place)} {'missing' if step is None else f'lost after {step}'}"
+        for place, step in lost.items()
+    ]
+    return ", ".join(told[:3]) + (f" and {len(told) - 3} more" if len(told) > 3 else "")
 
 
 # Curves

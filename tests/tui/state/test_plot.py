@@ -102,14 +102,14 @@ def test_a_diverged_seed_is_named() -> None:
     curves = cohort(loss)
     assert painted(curves)[0].endswith("  42 50  123 –  456 50")
     assert painted(curves, 46)[0].endswith("2 of 3 seeds")
-    assert lost_text(curves) == "no values of 123 after 29"
+    assert lost_text(curves) == "123 lost after 29"
     curves.toggle_band()
     assert painted(curves)[0].endswith("median · range of 2 of 3 seeds")
     loss[:, 2] = NAN
-    assert lost_text(cohort(loss)) == "no values of 123 after 29; missing: 456"
+    assert lost_text(cohort(loss)) == "123 lost after 29, 456 missing"
     many = Curves("cohort", tuple(range(9)))
     many.update(data([0, 5], {"loss": [[1] * 9, [NAN] * 8 + [1]]}), live=True)
-    assert lost_text(many) == "no values of 0 after 0, 1 after 0, 2 after 0 …"
+    assert lost_text(many) == "0 lost after 0, 1 lost after 0, 2 lost after 0 and 5 more"
 
 
 def test_nothing_but_gaps_is_said() -> None:

@@ -230,7 +230,7 @@ def test_the_sentence() -> None:
     curves.update(data([0, 50], {"loss": loss, "l0": [[8, 8, 8]] * 2}), live=True)
     assert sentence(job(), curves) == (
         "small/topk 64 k8 is running. At step 50: loss 1.50 (1 to 2 over its seeds); L0 8 (8 to 8 over its "
-        "seeds). No red flags; no values of 123 after 0."
+        "seeds). No red flags; 123 lost after 0."
     )
     assert sentence(job(), Curves("cohort")) == "small/topk 64 k8 is running; there are no curves."
 
@@ -303,7 +303,7 @@ def test_only_nulls(tmp_path: Path) -> None:
 def test_a_seed_that_diverges(tmp_path: Path) -> None:
     make_run(tmp_path, rows=[row(0), row(10, (3, None, 1)), row(20, (2, None, 1))])
     made = sheet(follower(tmp_path).read())
-    assert "no values of 123 after 0" in text(made)
+    assert "123 lost after 0" in text(made)
     assert "range of 2 of 3 seeds" in text(made, 200, 58)
 
 
