@@ -142,7 +142,7 @@ class Curves:
             which: name of them.
         """
         whole = len(values_TL) // BLOCK * BLOCK
-        key = (*lines.key, which, self.weight, "thin")
+        key = (*lines.key, which, 0 if which == "raw" else self.weight, "thin")
         pairs = self._keep(key, extremes).of(values_TL[:whole])
         x_T = np.empty(2 * (whole // BLOCK))
         x_T[0::2], x_T[1::2] = lines.x_T[:whole:BLOCK], lines.x_T[BLOCK - 1 : whole : BLOCK]
@@ -335,6 +335,8 @@ class Curves:
         if weight == self.weight:
             return "not smoothed at all" if by < 0 else "smoother than this hides too much"
         self.weight = weight
+        # What is smoothed by another weight takes as much memory as the curves themselves.
+        self._kept = {key: kept for key, kept in self._kept.items() if key[4] == 0}
         self.ranges.clear()
         return ""
 
@@ -362,6 +364,7 @@ class Curves:
         if self.axis == "step" and not self.has_time():
             return "these curves do not tell the time"
         self.axis = "time" if self.axis == "step" else "step"
+        self._kept.clear()
         self._zoom, self._right = 1.0, None
         self.ranges.clear()
         return ""
@@ -385,5 +388,6 @@ class Curves:
         if not shown and words.strip():
             return "no seed would be left"
         self.only = frozenset() if len(shown) == len(names) else frozenset(shown)
+        self._kept.clear()
         self.ranges.clear()
         return ""

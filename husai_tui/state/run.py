@@ -64,8 +64,8 @@ class Follower:
                 trouble = f"{file.name} is gone"
             elif changed or len(data) != len(self._tail):
                 data = take(self._tail)
-        except OSError as error:
-            trouble = f"{file.name} cannot be read: {error.strerror}"
+        except (OSError, OverflowError) as error:
+            trouble = f"{file.name} cannot be read: {getattr(error, 'strerror', None) or error}"
         if trouble and len(data):
             trouble += f"; what is shown was read at {self._read}"
         if not trouble:

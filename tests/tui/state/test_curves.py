@@ -320,3 +320,14 @@ def test_panels_go_round() -> None:
     curves.update(data([0], {"loss": [[1, 1, 1]]}), live=True)
     assert curves.selected == 0
     Curves("cohort").select(1)
+
+
+def test_curves_of_another_smoothing_are_not_kept() -> None:
+    curves = cohort()
+    for _ in WEIGHTS:
+        curves.lines(LOSS)
+        curves.smooth(1)
+    curves.lines(LOSS)
+    assert [key[3:] for key in curves._kept] == [("smooth", len(WEIGHTS) - 1)]
+    curves.show_only("42")
+    assert curves._kept == {}

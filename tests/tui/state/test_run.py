@@ -318,6 +318,17 @@ def test_a_file_that_may_not_be_read(tmp_path: Path) -> None:
     assert len(found.data) == 1
 
 
+def test_a_number_that_is_too_large_for_one(tmp_path: Path) -> None:
+    folder = make_run(tmp_path, rows=[row(0)])
+    reader = follower(tmp_path)
+    reader.read()
+    with open(folder / "curves.jsonl", "a") as file:
+        file.write('{"step": 10, "loss": [1' + "0" * 400 + ", 1, 1]}\n")
+    found = reader.read()
+    assert found.trouble.startswith("curves.jsonl cannot be read: ") or len(found.data) == 2
+    assert len(found.data) >= 1
+
+
 def test_a_run_directory_that_is_removed(tmp_path: Path) -> None:
     folder = make_run(tmp_path, rows=[row(0), row(10)])
     reader = follower(tmp_path)
