@@ -16,12 +16,15 @@ from husai_tui.state.curves import Curves, Lines
 from husai_tui.state.derived import BLOCK
 from husai_tui.state.frame import duration
 from husai_tui.state.panels import Panel
-from husai_tui.state.paper import DIM, SERIES, Ink, Paper, Part, length, series_ink
+from husai_tui.state.paper import COLOURS, DIM, SERIES, Ink, Paper, Part, length, series_ink
 from husai_tui.state.ticks import decades, fit, fit_log, holds, labels, powers, spaced
 
 Floats = NDArray[np.float64]
 AXIS = 7
 """Columns left of a chart for the numbers of its axis."""
+LEAST, MOST = 1e-300, 1e300
+"""Values beyond are drawn at the edge: differences and quotients of them are no numbers any more."""
+FAINT = 1
 TICK_COLUMNS = 10
 """Columns that a number below the horizontal axis has at least."""
 
@@ -212,7 +215,11 @@ def _draw(
         raw = gathered(lines.band_T3, "band")
     else:
         raw = gathered(lines.raw_TL, "raw")
-    axis = _axis(raw, wide, log, panel, curves, (*key, band), max(4, canvas.rows // 3))
+    best = None
+    if lines.smooth_TL is not None and not plain and not band:
+        best = gathered(lines.smooth_TL, "smooth")
+    seen = [columns for columns in (raw, best) if columns is not None]
+    axis = _axis(seen, wide, log, panel, curves, (*key, band), max(4, canvas.rows // 3))
     if axis is None:
         return None
     rows = axis.rows(high)
@@ -221,20 +228,19 @@ def _draw(
         canvas.band(raw, 1, 2, DIM)
         canvas.curve(raw, 0, SERIES, over=True)
         return axis
-    smooth = lines.smooth_TL is not None and not plain
     single = len(panel.names) == 1
     for line, place in enumerate(lines.places):
-        ink = DIM + place % 8 if smooth else series_ink(place)
-        canvas.curve(raw, line, 1 if plain and single else ink)
-    if smooth and lines.smooth_TL is not None:
-        best = gathered(lines.smooth_TL, "smooth").mapped(rows)
+        ink = DIM + place % COLOURS if best is not None else series_ink(place)
+        canvas.curve(raw, line, FAINT if plain and single else ink)
+    if best is not None:
+        best = best.mapped(rows)
         for line, place in enumerate(lines.places):
             canvas.curve(best, line, series_ink(place), over=True)
     return axis
 
 
 def _axis(
-    columns: Columns,
+    seen: Sequence[Columns],
     wide: int,
     log: bool,
     panel: Panel,
@@ -242,18 +248,18 @@ def _axis(
     key: tuple[object, ...],
     most: int,
 ) -> Axis | None:
-    inside = (columns.at_K >= 0) & (columns.at_K < wide)
-    low_K, high_K = columns.low_KS[inside], columns.high_KS[inside]
+    """Return an axis for what is in sight: the one before, where it still fits."""
+    inside = [(columns.at_K >= 0) & (columns.at_K < wide) for columns in seen]
+    pairs = list(zip(seen, inside, strict=True))
+    low_K = np.concatenate([columns.low_KS[where].ravel() for columns, where in pairs])
+    high_K = np.concatenate([columns.high_KS[where].ravel() for columns, where in pairs])
     if not np.isfinite(low_K).any():
         return None
     low, high = float(np.nanmin(low_K)), float(np.nanmax(high_K))
-    floor = panel.floor
-    if (
-        floor is not None
-        and not log
-        and low < floor < float(np.nanmax(high_K[-1:], initial=-np.inf))
-    ):
-        low = floor
+    newest = float(np.nanmax(seen[0].high_KS[inside[0]][-1:], initial=-np.inf))
+    if panel.floor is not None and not log and low < panel.floor < newest:
+        low = panel.floor
+    low, high = max(low, LEAST if log else -MOST), min(high, MOST)
     kept = curves.ranges.get((*key, log))
     if kept is None or not holds(kept, low, high, log):
         kept = fit_log(low, high) if log else fit(low, high, most)

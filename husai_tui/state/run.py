@@ -173,6 +173,10 @@ class RunSheet:
 
     def draw(self, width: int, height: int) -> Paper:
         """Return the sheet."""
+        with np.errstate(all="ignore"):  # a warning would be written across the screen
+            return self._draw(width, height)
+
+    def _draw(self, width: int, height: int) -> Paper:
         paper = Paper(width, height)
         if self.job is None:
             paper.write(2, 2, self.loaded.trouble or "nothing has run yet", "faint")

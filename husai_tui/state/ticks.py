@@ -5,6 +5,11 @@ from __future__ import annotations
 import math
 
 _ROUND = (1.0, 2.0, 5.0)
+_GRADES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
+_DIGITS = tuple(float(digit) for digit in range(1, 10))
+FEWEST_DIGITS = 1e-12
+"""Share of itself by which a value must change to be drawn as changed."""
+LEAST_ROOM = 1e-200
 LEAST_USED = 0.4
 """Share of its axis that a curve must fill; below it the axis is made anew."""
 
@@ -35,7 +40,7 @@ def spaced(low: float, high: float, most: int) -> list[float]:
 def decades(low: float, high: float, most: int) -> list[float]:
     """Return round numbers for a logarithmic axis: powers of ten, with others between where there is room."""
     first, last = math.floor(math.log10(low) + 1e-9), math.ceil(math.log10(high) - 1e-9)
-    for factors in (_ROUND, (1.0, 3.0), (1.0,)):
+    for factors in (_DIGITS, _ROUND, (1.0, 3.0), (1.0,)):
         found = [f * 10.0**power for power in range(first, last + 1) for f in factors]
         found = [value for value in found if low * (1 - 1e-9) <= value <= high * (1 + 1e-9)]
         if 2 <= len(found) <= most:
@@ -48,23 +53,21 @@ def decades(low: float, high: float, most: int) -> list[float]:
 
 def fit(low: float, high: float, most: int) -> tuple[float, float]:
     """Return a range of round numbers around values; one value gets some room around it."""
-    if high <= low:
-        room = abs(low) / 10 or 1.0
+    if high - low <= max(FEWEST_DIGITS * max(abs(low), abs(high)), LEAST_ROOM):
+        room = abs(low) / 10 if abs(low) > LEAST_ROOM else 1.0
         low, high = low - room, high + room
     step = round_up((high - low) / max(1, most - 1))
     return math.floor(low / step + 1e-9) * step, math.ceil(high / step - 1e-9) * step
 
 
 def fit_log(low: float, high: float) -> tuple[float, float]:
-    """Return a range of round numbers around positive values: 1, 2 or 5 times a power of ten."""
+    """Return a range of fairly round numbers around positive values."""
     if high <= low:
         low, high = low / 2, high * 2
-    return 1 / round_up(1 / low) if low < 1 else _round_down(low), round_up(high)
-
-
-def _round_down(value: float) -> float:
-    power = 10.0 ** math.floor(math.log10(value))
-    return max(factor * power for factor in _ROUND if factor * power <= value * (1 + 1e-9))
+    first, last = 10.0 ** math.floor(math.log10(low)), 10.0 ** math.floor(math.log10(high))
+    below = [grade * first for grade in _GRADES if grade * first <= low * (1 + 1e-9)]
+    above = [grade * last for grade in (*_GRADES, 10.0) if grade * last >= high * (1 - 1e-9)]
+    return below[-1], above[0]
 
 
 def holds(kept: tuple[float, float], low: float, high: float, log: bool) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from husai_tui.state.curves import Curves
 from husai_tui.state.panels import Flag
@@ -216,3 +217,33 @@ def test_each_new_row_is_thinned_once() -> None:
     fresh = cohort(loss, live=True)
     assert painted(curves)[1:] == painted(fresh)[1:]
     assert painted(fresh) != before
+
+
+def test_what_is_smoothed_is_in_sight_where_it_differs_much() -> None:
+    # A start a thousand times higher weighs on the average for long.
+    loss = np.concatenate([np.full((5, 3), 1600.0), np.full((96, 3), 3.0)])
+    curves = cohort(loss)
+    curves.smooth(1)
+    curves.smooth(1)
+    curves.zoom(1)
+    curves.zoom(1)
+    curves.pan(-1)
+    paper = Paper(70, 14)
+    chart(paper, Box(0, 0, 70, 14), curves, 0)
+    assert set(paper.inks[1:-2, AXIS:].ravel().tolist()) & {10, 11, 12}
+
+
+@pytest.mark.parametrize("log", [False, True])
+@pytest.mark.parametrize(
+    "values",
+    [(1e308, -1e308, 5.0), (5e-324, 1e-323, 0.0), (1e-15, 1e-15, 1e-15), (1e38, 1.0, 1e-38)],
+)
+def test_numbers_at_the_ends_of_what_can_be_written(values: tuple[float, ...], log: bool) -> None:
+    curves = cohort(np.array([values, values[::-1]]))
+    curves.log["loss"] = log
+    for band in (False, True):
+        curves.band = band
+        with np.errstate(all="ignore"):
+            painted(curves)
+            curves.smooth(1)
+            painted(curves)

@@ -42,6 +42,7 @@ def test_there_are_never_more_numbers_than_have_room(most: int) -> None:
 
 
 def test_decades() -> None:
+    assert decades(3, 7, 5) == [3, 4, 5, 6, 7]
     assert decades(2, 200, 7) == [2, 5, 10, 20, 50, 100, 200]
     assert decades(1, 200, 6) == pytest.approx([1, 3, 10, 30, 100])
     assert decades(1e-4, 10, 6) == pytest.approx([1e-4, 1e-3, 1e-2, 0.1, 1, 10])
@@ -52,7 +53,8 @@ def test_ranges_are_round() -> None:
     assert fit(0.2, 9.7, 4) == (0, 10)
     assert fit(32, 32, 4)[0] < 32 < fit(32, 32, 4)[1]
     assert fit(0, 0, 4) == (-1, 1)
-    assert fit_log(3.8, 178) == (2, 200)
+    assert fit_log(3.8, 178) == (3, 200)
+    assert fit_log(3.6, 5.1) == (3, 7)
     assert fit_log(2e-4, 4.7) == pytest.approx((2e-4, 5))
     low, high = fit_log(1, 1)
     assert low < 1 < high
