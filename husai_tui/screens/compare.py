@@ -326,7 +326,7 @@ class Compare(View):
         cohorts = self._cohorts
         column, descending = cohorts.sort
         return {
-            "target": self.target,
+            "target": self.target or "/".join(filter(None, (self._wanted, self._wanted_cohort))),
             "metric": cohorts.metric,
             "subset": cohorts.subset,
             "pins": dict(list(self._pins.items())[-MOST_PINS:]),

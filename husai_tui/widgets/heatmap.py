@@ -94,6 +94,8 @@ class Heatmap(Widget):
         self.heat = Heat()
         self.layout_now = layout(self.heat, 80, 24)
         self._painted: dict[int, Cells] = {}
+        self._looks: dict[str, Style] = {}
+        """Styles by name, until the theme changes: asking for one takes a fifth of a millisecond."""
 
     def set_heat(self, heat: Heat, how: Layout) -> None:
         """Show another matrix, or the same one in another size; only changed lines are sent."""
@@ -112,13 +114,14 @@ class Heatmap(Widget):
         """Take the colours of another theme."""
         super().notify_style_update()
         self._painted.clear()
+        self._looks.clear()
 
     def render_line(self, y: int) -> Strip:
         """Return one line."""
         cells = self._line(y)
         self._painted[y] = cells
         strip = Strip([Segment(text, style) for text, style in cells])
-        return strip.adjust_cell_length(self.size.width, self.rich_style)
+        return strip.adjust_cell_length(self.size.width, self._part(""))
 
     @property
     def plain(self) -> bool:
@@ -133,7 +136,7 @@ class Heatmap(Widget):
         if not size:
             return []
         width = how.width(size)
-        plain = self.rich_style
+        plain = self._part("")
         faint, title = self._part("faint"), self._part("title")
         if y == 0:
             line = [_padded("observed", width, title)]
@@ -178,8 +181,10 @@ class Heatmap(Widget):
         text = _middle(said, how.cell)
         share = self.heat.share(value)
         if self.plain:
-            shade = SHADES[min(4, int(share * 5))]
-            return (text if how.digits else shade * how.cell), self.rich_style
+            if not how.digits:
+                return SHADES[min(4, int(share * 5))] * how.cell, self._part("")
+            above = self.heat.null is not None and value > self.heat.null
+            return text, self._part("title" if above else "")
         ground = self._ramp[round(share * (STEPS - 1))]
         ink = self._ink(ground)
         return text, Style(color=ink, bgcolor=ground)
@@ -198,7 +203,7 @@ class Heatmap(Widget):
             if self.plain:
                 known = [heat.share(value) for value in pair if value is not None]
                 mean = sum(known) / len(known) if known else 0.0
-                cells.append((SHADES[min(4, int(mean * 5))] * how.cell, self.rich_style))
+                cells.append((SHADES[min(4, int(mean * 5))] * how.cell, self._part("")))
                 continue
             top, bottom = (
                 base if value is None else self._ramp[round(heat.share(value) * (STEPS - 1))]
@@ -208,7 +213,7 @@ class Heatmap(Widget):
         return cells
 
     def _key(self, line: int, faint: Style) -> Cells:
-        heat, plain, start = self.heat, self.rich_style, self.layout_now.label + 1
+        heat, plain, start = self.heat, self._part(""), self.layout_now.label + 1
         low, high = f"{fraction(heat.low, 2)} ", f" {fraction(heat.high, 2)}"
         begin = " " * max(0, start - len(low)) + low
         if line == 0:
@@ -256,7 +261,13 @@ class Heatmap(Widget):
         )
 
     def _part(self, name: str) -> Style:
-        return self.rich_style + self.get_component_rich_style(f"heatmap--{name}", partial=True)
+        found = self._looks.get(name)
+        if found is None:
+            found = self.rich_style
+            if name:
+                found += self.get_component_rich_style(f"heatmap--{name}", partial=True)
+            self._looks[name] = found
+        return found
 
 
 def _middle(text: str, width: int) -> str:

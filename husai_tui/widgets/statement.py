@@ -76,10 +76,10 @@ class Statement(Widget, can_focus=True):
         """Return one line."""
         line, room = self._line(y), self.size.width
         self._painted[y] = line
-        segments = []
+        segments, plain = [], self.rich_style
         for text, tone in line:
             text = visible_line(text)
-            style = self.rich_style
+            style = plain
             if tone:
                 style += self.get_component_rich_style(f"statement--{tone}", partial=True)
             if cell_len(text) > room:
@@ -87,4 +87,4 @@ class Statement(Widget, can_focus=True):
             if room > 0:
                 segments.append(Segment(text, style))
             room -= cell_len(text)
-        return Strip(segments).adjust_cell_length(self.size.width, self.rich_style)
+        return Strip(segments).adjust_cell_length(self.size.width, plain)

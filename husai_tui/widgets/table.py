@@ -380,7 +380,8 @@ class Table(Widget, can_focus=True):
         return self.get_component_rich_style(f"table--{name}", partial=True)
 
     def _tone(self, tone: Tone, ground: Style) -> Style:
-        return ground + self._component(tone) if tone else ground
+        # Reversed, each colour would be a ground of its own.
+        return ground + self._component(tone) if tone and not ground.reverse else ground
 
 
 def _cell(cell: Cell) -> tuple[str, Tone]:

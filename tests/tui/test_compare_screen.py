@@ -339,3 +339,19 @@ def test_the_ramp_keeps_its_order_in_256_colours(theme: Any) -> None:
     assert all((b - a) * sign > 0 for a, b in pairwise(full))
     assert all((b - a) * sign >= 0 for a, b in pairwise(few))
     assert len(set(few)) >= 5
+
+
+async def test_another_theme_has_its_own_ramp(session: Session) -> None:
+    async with opened(session) as (pilot, view):
+
+        def ground() -> object:
+            line = view.query_one(Heatmap).render_line(2)
+            return next(s.style.bgcolor for s in line if s.style and s.text.strip() == ".700")
+
+        dark = ground()
+        pilot.app.theme = LIGHT.name
+        await settled(pilot)
+        assert ground() not in (None, dark)
+        pilot.app.theme = "ansi-dark"
+        await settled(pilot)
+        assert view.query_one(Heatmap).plain
