@@ -10,6 +10,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from engine.disk.text import visible_line
+from engine.errors import InputError
 from husai_tui.bindings import bindings
 from husai_tui.export import Exported
 from husai_tui.screens.dialogs import Reading
@@ -74,7 +75,11 @@ class Compare(View):
         """Read the summary, if it has changed."""
         if self._summaries is None:
             self._summaries = Summaries(self.session.root)
-        return self._summaries.find(self._wanted, self.session.snapshot)
+        try:
+            return self._summaries.find(self._wanted, self.session.snapshot)
+        except InputError:
+            self._wanted, self._wanted_cohort = self._finding.study, ""
+            raise
 
     def show(self, loaded: Finding) -> None:
         """Show the study as it is now."""

@@ -9,6 +9,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 
 from engine.disk.root import is_name
+from engine.errors import InputError
 from husai_tui.bindings import bindings
 from husai_tui.export import Exported
 from husai_tui.screens.view import View
@@ -61,7 +62,7 @@ class Logs(View):
     def load(self) -> None:
         """Find the log, and read what is new of it."""
         wanted, step = split_step(self._wanted)
-        place = find_place(self.session.root, self.session.snapshot, wanted)
+        place = self._find(wanted)
         page = self._page
         if page is None or place.path != page.file.path:
             page = LogPage(LogFile(place.path))
@@ -75,6 +76,16 @@ class Logs(View):
             page.settle()
             page.to_step(step)
             self._wanted = wanted
+
+    def _find(self, wanted: str) -> LogPlace:
+        try:
+            return find_place(self.session.root, self.session.snapshot, wanted)
+        except InputError:
+            shown = self._place
+            if shown is not None and wanted in (shown.directory, shown.title):
+                return shown  # its run directory is gone; what was read of it stays
+            self._wanted = shown.directory if shown is not None else ""
+            raise
 
     def show(self, loaded: Any) -> None:
         """Show the log as it is now."""

@@ -10,7 +10,7 @@ import re
 import threading
 from bisect import bisect_right
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -129,12 +129,19 @@ class LogFile:
             return lines[at] if at < len(lines) else ""
 
     def find(
-        self, test: Callable[[str], bool], start: int, way: int, budget: int, *, troubled: bool
+        self,
+        test: Callable[[str], bool],
+        start: int,
+        way: int,
+        budget: int,
+        *,
+        troubled: bool = False,
+        hints: Sequence[bytes] = (),
     ) -> tuple[int | None, int]:
         """Look for a line from `start` on, down (`way` 1) or up (−1), through about so many bytes.
 
-        `troubled` passes over pieces without an error or a warning. Returns the line found, else None, and
-        where to go on.
+        `troubled` passes over pieces without an error or a warning; `hints` over those that have not all of
+        these bytes, in small letters. Returns the line found, else None, and where to go on.
         """
         at, left = start, budget
         while left > 0:
@@ -143,8 +150,8 @@ class LogFile:
                     return None, at
                 piece = self._pieces[self._place(at)]
                 last = piece.first + piece.count - 1
-                if not (troubled and not piece.bad and not piece.warn):
-                    left -= piece.size
+                left -= 0 if troubled else piece.size
+                if piece.bad or piece.warn if troubled else self._has(piece, hints):
                     lines = self._lines(piece, keep=False)
                     stop = last if way > 0 else piece.first
                     for number in range(at, stop + way, way):
@@ -152,6 +159,12 @@ class LogFile:
                             return number, number
                 at = last + 1 if way > 0 else piece.first - 1
         return None, at
+
+    def _has(self, piece: Piece, hints: Sequence[bytes]) -> bool:
+        if not hints:
+            return True
+        small = self._bytes(piece.offset, piece.size).lower()
+        return all(hint in small for hint in hints)
 
     # Reading
 

@@ -10,14 +10,13 @@ from typing import Literal
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from husai_tui.state.logfile import Kind, LogFile, trouble
+from husai_tui.state.query import Query
 
 Aim = Literal["match", "trouble", "step", "start"]
 AT_ONCE = 1 << 20
 """Bytes that a key searches before it leaves the rest to the next look."""
 PER_LOOK = 1 << 25
 """Bytes that are read back, or searched, in one look."""
-SEARCHED = 2000
-"""Characters of a line in which a regular expression is tried."""
 _STEP = re.compile(r"\bstep[ =:]+(\d+)", re.IGNORECASE)
 
 
@@ -40,43 +39,6 @@ class Row:
 
 
 EMPTY = Row(-1, "", real=False)
-
-
-class Query:
-    """What is searched: words that must all be there, or, after `~`, a regular expression.
-
-    Small letters stand for capitals too; a capital in what is searched stands for itself.
-    """
-
-    def __init__(self, text: str) -> None:
-        self.text = text.strip()
-        self.wrong = ""
-        """What is wrong with it; empty: nothing."""
-        flags = re.NOFLAG if re.search(r"[A-Z]", self.text) else re.IGNORECASE
-        words = [self.text[1:]] if self.regular else [re.escape(w) for w in self.text.split()]
-        try:
-            self._tests = [re.compile(word, flags) for word in words if word]
-        except re.error as error:
-            self._tests, self.wrong = [], f"no regular expression: {error}"
-
-    @property
-    def regular(self) -> bool:
-        """Whether it is a regular expression."""
-        return self.text.startswith("~")
-
-    def __bool__(self) -> bool:
-        return bool(self._tests)
-
-    def matches(self, line: str) -> bool:
-        """Return whether a line has it."""
-        return bool(self._tests) and all(test.search(line[:SEARCHED]) for test in self._tests)
-
-    def marks(self, line: str) -> list[tuple[int, int]]:
-        """Return where in a line it was found, from and to."""
-        if not self.matches(line):
-            return []
-        found = [one.span() for test in self._tests for one in test.finditer(line[:SEARCHED])]
-        return sorted(span for span in found if span[0] < span[1])
 
 
 @dataclass
@@ -238,7 +200,12 @@ class LogPage:
                 self._arrive(self.file.first, quest)
             return
         found, at = self.file.find(
-            self._test(quest), quest.at, quest.way, budget, troubled=quest.aim == "trouble"
+            self._test(quest),
+            quest.at,
+            quest.way,
+            budget,
+            troubled=quest.aim == "trouble",
+            hints=self._hints(quest),
         )
         quest.at = at
         if found is not None:
@@ -256,6 +223,11 @@ class LogPage:
         if quest.aim == "trouble":
             return lambda line: bool(trouble(line))
         return lambda line: bool((found := _STEP.search(line)) and int(found[1]) <= quest.step)
+
+    def _hints(self, quest: Quest) -> list[bytes]:
+        if quest.aim == "match":
+            return self.query.hints
+        return [b"step"] if quest.aim == "step" else []
 
     def _give_up(self, quest: Quest) -> None:
         what = {"match": "match", "trouble": "error or warning", "step": "line about a step"}

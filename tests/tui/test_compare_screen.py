@@ -230,6 +230,14 @@ async def test_an_address_brings_a_cohort_back_and_enter_its_features(session: S
         view.husai.look()
         await settled(pilot)
         assert any("no cohort" in str(toast.message) for toast in pilot.app._notifications)
+        view.open("no-such-study")
+        view.husai.look()
+        await settled(pilot)
+        assert any("no such study" in str(toast.message) for toast in pilot.app._notifications)
+        assert view.target.startswith("tiny/")
+        view.husai.look()
+        await settled(pilot)
+        assert view.target.startswith("tiny/")
 
 
 async def test_rows_are_filtered_sorted_and_exported(session: Session) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -215,6 +216,21 @@ async def test_a_name_that_is_nowhere_is_told_and_the_log_stays(session: Session
         await settled(pilot)
         assert view.target == "s/one"
         assert any("no such job" in str(toast.message) for toast in pilot.app._notifications)
+        with open(session.root.run("cohort-one").log_file, "a") as out:
+            out.write("it goes on\n")
+        view.husai.look()
+        await settled(pilot)
+        assert view.row_text() == "it goes on"
+
+
+async def test_a_run_directory_that_is_removed_leaves_its_log_in_sight(session: Session) -> None:
+    async with opened(session, "cohort-one") as (pilot, view):
+        session.watcher.last = replace(session.watcher.last, jobs=())
+        shutil.rmtree(session.root.run("cohort-one").path)
+        view.husai.look()
+        await settled(pilot)
+        assert "the log is gone" in bars(view)
+        assert view.row_text() == "one line 59"
 
 
 async def test_a_log_that_vanishes_or_is_cut_never_ends_the_app(session: Session) -> None:

@@ -20,7 +20,8 @@ from husai_tui.state.logplace import (
     split_step,
     standing,
 )
-from husai_tui.state.logs import LogPage, Query
+from husai_tui.state.logs import LogPage
+from husai_tui.state.query import Query
 
 
 def page_of(path: Path, *lines: str, width: int = 40, height: int = 5) -> LogPage:
@@ -118,6 +119,8 @@ def test_words_must_all_be_there_and_capitals_count_where_given() -> None:
     assert Query("~a.c").matches("abc")
     assert not Query("").matches("anything")
     assert Query("~[").wrong.startswith("no regular expression")
+    assert Query("Loss né \\x1b").hints == [b"loss"]
+    assert Query("~loss").hints == []
     assert Query("ab b").marks("ab b") == [(0, 2), (1, 2), (3, 4)]
 
 
