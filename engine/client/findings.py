@@ -21,6 +21,7 @@ from engine.report.wording import (
     quantity,
     short_null,
     spread,
+    subjects_of,
     verdict_sentence,
 )
 
@@ -44,6 +45,7 @@ __all__ = [
     "short_null",
     "side",
     "spread",
+    "subjects_of",
     "verdict_sentence",
 ]
 

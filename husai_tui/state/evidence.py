@@ -21,6 +21,7 @@ from engine.client.findings import (
     short_null,
     side,
     spread,
+    subjects_of,
 )
 from husai_tui.state.compare import SUBSETS, TONES, Cohorts, Comparison, mean, signed
 from husai_tui.state.heat import Heat, figure
@@ -43,7 +44,10 @@ def subject_line(comparison: Comparison, jobs: tuple[dict[str, Any], ...] = ()) 
         parts.append(("  ✓ gates passed", "good"))
     elif gates is None:
         parts.append((f"  {summary['subject'].get('kind', '')}, no gates", "faint"))
-    parts += [(f"  {text}", "faint") for text in _measured(summary["subject"])]
+    subjects = subjects_of(summary)
+    # The figures of one of several subjects would pass for those of all.
+    measured = _measured(subjects[0]) if len(subjects) == 1 else [f"{len(subjects)} subjects"]
+    parts += [(f"  {text}", "faint") for text in measured]
     missing = summary.get("failed") or ()
     if missing:
         parts.append((f"  ! {plural(len(missing), 'cohort')} missing", "warn"))

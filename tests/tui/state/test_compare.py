@@ -265,6 +265,8 @@ def test_the_subject_is_told_with_its_gates(summary: dict[str, Any]) -> None:
     summary["subject"]["gates"] = {"passed": True, "gates": []}
     assert "✓ gates passed" in text([subject_line(Comparison(summary))])
     summary["subject"] = {"kind": "planted"}
+    both = [{**summary["subject"], "title": title} for title in ("one", "two")]
+    assert "2 subjects" in text([subject_line(Comparison({**summary, "subjects": both}))])
     job = {"state": "running", "name": "x"}
     said = text([subject_line(Comparison(summary), (job,))])
     assert "planted, no gates" in said
