@@ -102,7 +102,7 @@ _EVERYWHERE = (
     Key(
         "yank",
         "y",
-        "copy: the row, the address or the command that reproduces this view",
+        "copy the row, the address or the command",
         "everywhere",
     ),
     Key("export", "E", "export this view: CSV, JSON, SVG or text", "everywhere"),

@@ -25,6 +25,9 @@ from husai_tui.tones import THEMES
 WITHOUT_VIEW = ("leave", "quit", "redraw", "suspend_process", "theme", "view")
 """Actions that need no screen to be ready."""
 
+PAGE = 74
+"""Columns of a page of text in a window of 80."""
+
 
 class Actions(Host):
     """Actions of the app that act on the screen in front."""
@@ -198,7 +201,10 @@ def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:
         text.append(f"\n{TITLES[place]}\n", style="bold")
         for key in keys:
             text.append(f"  {pressed(key, keymap):<7}", style="bold")
-            text.append(f"{key.title:<58}")
+            # At 80 columns a page has 75: a long title has the name below itself.
+            gap = "  " if len(key.title) + len(key.id) + 11 <= PAGE else f"\n{'':9}"
+            pad = max(0, PAGE - 11 - len(key.title) - len(key.id)) if gap == "  " else 0
+            text.append(f"{key.title}{' ' * pad}{gap}")
             text.append(f"{key.id}\n", style="dim")
     text.append("\nNames at the right are for [keymap] in config.toml.\n", style="dim")
     return text
