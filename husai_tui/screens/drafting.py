@@ -47,8 +47,8 @@ class Drafting(View):
         self._known: tuple[Any, ...] = ()
         """What the estimate was made of: draft, profile, jobs that are done."""
         self._planning = False
-        self._wanted = False
-        """Whether to queue as soon as there is a plan."""
+        self._wanted: tuple[int, str] | None = None
+        """Which draft to queue as soon as there is a plan of it: never one that was changed since."""
         self._timer: Timer | None = None
         self._misfits: dict[str, str] = {}
         self._profile = ""
@@ -148,14 +148,18 @@ class Drafting(View):
 
     def _arrived(self, made: tuple[Any, ...], found: Estimate) -> None:
         self._planning = False
+        wanted, self._wanted = self._wanted, None
         if made[:2] != self._form.key:
+            if wanted is not None and wanted == self._form.key:
+                self._wanted = wanted
+            elif wanted is not None:
+                self.app.notify("not queued: it was changed meanwhile", severity="warning")
             self._touch()  # what was typed meanwhile
             return
         self._found, self._known = found, made
         self._form.plan_fault = found.fault
         self._paint()
-        if self._wanted:
-            self._wanted = False
+        if wanted == self._form.key:
             self._enqueue(found)
 
     # Typing and moving

@@ -161,7 +161,7 @@ class Sweep(Drafting):
         elif self._made == self._known:
             self._enqueue(self._found)
         else:
-            self._wanted = True
+            self._wanted = self._form.key
             self._plan()
         self._touch()
 
@@ -190,12 +190,12 @@ class Sweep(Drafting):
 
         def work() -> None:
             submit_plan(plan, root.path, priority)
-            if starts:
-                start_supervisor(root, profile)
             rest = "1 shows it" if starts else "1 shows it; u there starts the engine"
             self.app.call_from_thread(
                 self.app.notify, f"{plan.study.name}: {said}; {rest}", title="queued", markup=False
             )
+            if starts:
+                start_supervisor(root, profile)
 
         self.husai.give(work)
 

@@ -250,7 +250,8 @@ class System(View):
 
     def describe(self) -> str:
         """Return the meters, the profile and what is wrong."""
-        return f"{self._meters.told()}. {self._details.told()}.".capitalize()
+        said = f"{self._meters.told()}. {self._details.told()}."
+        return said[:1].upper() + said[1:]
 
     def row_text(self) -> str:
         """Return all that is known of the row under the cursor."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import threading
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -22,6 +23,7 @@ from husai_tui.screens.dialogs import Confirm, Reading
 from husai_tui.screens.pick import Pick
 from husai_tui.screens.sweep import Sweep
 from husai_tui.session import Session, open_session
+from husai_tui.state.estimate import estimate
 from husai_tui.widgets.sheet import Sheet
 from husai_tui.widgets.table import Table
 
@@ -409,6 +411,43 @@ async def test_what_is_typed_last_is_what_is_queued(session: Session, engine: En
         message = json.loads(next(session.root.inbox.glob("*.json")).read_text())
         cohort = next(job for job in message["jobs"] if job["file"]["kind"] == "cohort")
         assert cohort["file"]["config"]["seeds"] == [1, 2, 3, 4, 5]
+
+
+async def test_what_is_changed_after_the_order_is_not_queued(
+    session: Session, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+    gate.set()
+
+    def slow(*arguments: Any) -> Any:
+        gate.wait(10)
+        return estimate(*arguments)
+
+    monkeypatch.setattr("husai_tui.screens.drafting.estimate", slow)
+    async with opened(session) as (app, pilot, view):
+        gate.clear()
+        view._form.cursor = "task"
+        await pilot.press("right", "ctrl+s", "right")
+        gate.set()
+        await settle(app, pilot)
+        assert "not queued: it was changed meanwhile" in told(app)
+        assert waiting_studies(session.root) == []
+
+
+async def test_an_engine_that_does_not_come_up_is_told_and_the_study_stays_queued(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(root: RunsRoot, profile: str) -> dict[str, Any]:
+        raise EnvironmentUnfit("the supervisor did not come up")
+
+    monkeypatch.setattr("husai_tui.screens.sweep.start_supervisor", refuse)
+    async with opened(session) as (app, pilot, _view):
+        app.starts_engine = True
+        await pilot.press("ctrl+s")
+        await settle(app, pilot)
+        assert "queued smoke" in told(app)
+        assert "did not come up" in told(app)
+        assert waiting_studies(session.root) == ["smoke"]
 
 
 async def test_a_report_of_another_study_is_not_replaced_unasked(

@@ -115,7 +115,7 @@ async def test_meters_profiles_and_findings_are_shown(
             assert "! openmp     2 OpenMP runtimes" in text(app)
             assert "→ use a fresh environment" in text(app)
         assert view.command.startswith("husai-engine doctor --runs ")
-        assert "openmp: 2 openmp runtimes" in view.describe().lower()
+        assert "openmp: 2 OpenMP runtimes" in view.describe()
         assert view.address == "system"
 
 
