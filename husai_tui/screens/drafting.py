@@ -33,7 +33,7 @@ class Drafting(View):
     DEFAULT_CSS = """
     Drafting > #plan { height: 5; }
     Drafting.-beside { layout: horizontal; }
-    Drafting.-beside > #form { width: 6fr; max-width: 110; }
+    Drafting.-beside > #form { width: 5fr; max-width: 110; }
     Drafting.-beside > #plan { width: 4fr; height: 1fr; margin: 0 0 0 2; }
     Drafting.-plan > #form { display: none; }
     Drafting.-plan > #plan { height: 1fr; width: 1fr; }

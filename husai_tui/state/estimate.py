@@ -18,6 +18,8 @@ from husai_tui.state.frame import duration
 from husai_tui.state.meter import plural, size
 from husai_tui.tones import Line, Part, Tone
 
+WIDE = 52
+"""Cells from which a cohort's line has room for its steps."""
 KINDS = ("subject", "activations", "cohort", "analysis", "report")
 
 
@@ -98,7 +100,7 @@ def summary_lines(found: Estimate, dense: bool = False) -> list[Line]:
         return []
     todo = len(plan.jobs) - len(found.cached)
     allowed = plan.placement.memory_bytes
-    lines = [_counts(found), _time(found, todo, dense)]
+    lines = [_counts(found), *_time(found, todo, dense)]
     memory = _amount("memory", cost.memory_bytes, allowed, "allowed")
     disk = _amount("disk", cost.disk_bytes, found.free, "free")
     lines += [Line((*memory, ("    ", ""), *disk))] if dense else [Line(memory), Line(disk)]
@@ -133,17 +135,19 @@ def _counts(found: Estimate) -> Line:
     return Line((*parts, (", ", "faint"), (said, "good" if cached else "faint")))
 
 
-def _time(found: Estimate, todo: int, basis: bool) -> Line:
+def _time(found: Estimate, todo: int, dense: bool) -> list[Line]:
     cost = found.cost
     assert cost is not None, "told only of a plan"
+    label: Part = (" time    ", "faint")
     if not todo:
-        return Line(((" time    ", "faint"), ("nothing to do: every job has a result", "")))
-    parts: list[Part] = [(" time    ", "faint"), (f"about {duration(cost.seconds)}", "strong")]
-    if cost.factor > 1:
-        low, high = cost.seconds / cost.factor, cost.seconds * cost.factor
-        parts.append((f", {duration(low)} to {duration(high)}", ""))
-    said = f"  {cost.basis.partition(';')[0]}" if basis else ""
-    return Line((*parts, (said, "faint")))
+        return [Line((label, ("nothing to do: every job has a result", "")))]
+    about: Part = (f"about {duration(cost.seconds)}", "strong")
+    low, high = cost.seconds / cost.factor, cost.seconds * cost.factor
+    span = f"{duration(low)} to {duration(high)}"
+    if dense:
+        basis: Part = (f"  {cost.basis.partition(';')[0]}", "faint")
+        return [Line((label, about, (f", {span}" if cost.factor > 1 else "", ""), basis))]
+    return [Line((label, about)), *([Line(((f"{'':9}{span}", ""),))] if cost.factor > 1 else [])]
 
 
 def _amount(name: str, need: int, have: int, what: str) -> tuple[Part, ...]:
@@ -178,10 +182,10 @@ def detail_lines(found: Estimate, width: int) -> list[Line]:
     for job in found.cohorts:
         done = job.key in found.cached
         mark: Part = (" ✓ ", "good") if done else (" ○ ", "faint")
-        note = "cached" if done else f"{job.steps:,} steps"
+        note = ", cached" if done else f", {job.steps:,} steps" if width >= WIDE else ""
         seeds = plural(len(job.config["seeds"]), "seed")
         lines.append(
-            Line((mark, (job.name, "faint" if done else ""), (f"  {seeds}, {note}", "faint")))
+            Line((mark, (job.name, "faint" if done else ""), (f"  {seeds}{note}", "faint")))
         )
     basis = textwrap.wrap(f"time from {found.cost.basis}", max(20, width - 2))
     return [*lines, Line(), *(Line(((f" {text}", "faint"),)) for text in basis)]

@@ -480,6 +480,7 @@ async def test_nothing_wrong_and_nothing_read_only_is_queued(
         assert ("not queued" in told(app), view._form.cursor) == (True, "modulus")
         session.readonly = True
         await pilot.press("u", "ctrl+s")
+        view.action_queue()  # as another way than a key would
         await settle(app, pilot)
         assert "read-only: nothing was queued" in told(app)
         assert waiting_studies(session.root) == []
