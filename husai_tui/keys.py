@@ -88,6 +88,8 @@ def shown(key: str) -> str:
     """Return a key as people write it: `ctrl+p` as `^p`, `question_mark` as `?`."""
     if key.startswith("ctrl+"):
         return f"^{key.removeprefix('ctrl+')}"
+    if key.startswith("shift+"):
+        return f"⇧{key.removeprefix('shift+')}"
     return _SYMBOLS.get(key, key)
 
 

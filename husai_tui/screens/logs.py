@@ -131,6 +131,30 @@ class Logs(View):
 
     # Keys
 
+    def action_move(self, by: int) -> None:
+        """Go down or up."""
+        if self._page:
+            self._page.move(by)
+            self._changed()
+
+    def action_page(self, by: int) -> None:
+        """Go down or up a page."""
+        if self._page:
+            self._page.scroll(by * max(1, self._page.height - 1))
+            self._changed()
+
+    def action_half(self, by: int) -> None:
+        """Go down or up half a page."""
+        if self._page:
+            self._page.scroll(by * max(1, self._page.height // 2))
+            self._changed()
+
+    def action_shift(self, by: int) -> None:
+        """Show what is further left or right."""
+        if self._page:
+            self._page.shift(by)
+            self._changed()
+
     def action_follow(self) -> None:
         """Stay at the end, or stay here."""
         if self._page:

@@ -7,14 +7,12 @@ from typing import ClassVar
 from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
-from textual.binding import Binding
 from textual.events import Click, MouseScrollDown, MouseScrollUp, Resize
 from textual.geometry import Region
 from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from husai_tui.bindings import bindings
 from husai_tui.state.logs import LogPage, Row
 
 MARGIN = 3
@@ -23,9 +21,8 @@ GLYPHS = {"": " ", "warn": "!", "bad": "✗"}
 
 
 class Log(Widget, can_focus=True):
-    """A window on a log, and the keys that move it."""
+    """A window on a log."""
 
-    BINDINGS: ClassVar[list[Binding]] = bindings("logs")  # type: ignore[assignment]
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "log--cursor",
         "log--bad",
@@ -47,7 +44,7 @@ class Log(Widget, can_focus=True):
     """
 
     class Moved(Message):
-        """Something else is in sight, or in hand."""
+        """The mouse took another line in hand."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,36 +122,6 @@ class Log(Widget, can_focus=True):
     def _part(self, name: str, ground: Style) -> Style:
         return ground + self.get_component_rich_style(f"log--{name}", partial=True)
 
-    # Keys
-
-    def _do(self) -> None:
-        self.repaint()
-        self.post_message(self.Moved())
-
-    def action_move(self, by: int) -> None:
-        """Go down or up."""
-        if self.page:
-            self.page.move(by)
-            self._do()
-
-    def action_page(self, by: int) -> None:
-        """Go down or up a page."""
-        if self.page:
-            self.page.scroll(by * max(1, self.size.height - 1))
-            self._do()
-
-    def action_half(self, by: int) -> None:
-        """Go down or up half a page."""
-        if self.page:
-            self.page.scroll(by * max(1, self.size.height // 2))
-            self._do()
-
-    def action_shift(self, by: int) -> None:
-        """Show what is further left or right."""
-        if self.page:
-            self.page.shift(by)
-            self._do()
-
     # The mouse, which is never needed
 
     def on_click(self, event: Click) -> None:
@@ -162,18 +129,23 @@ class Log(Widget, can_focus=True):
         row = self._rows[event.y] if event.y < len(self._rows) else None
         if self.page and row and row.real:
             self.page.follow = False
-            self.page.move(row.number - self.page.cursor)
-            self._do()
+            self._go(row.number - self.page.cursor)
 
     def on_mouse_scroll_down(self, event: MouseScrollDown) -> None:
         """Go down three rows."""
         event.stop()
-        self.action_move(3)
+        self._go(3)
 
     def on_mouse_scroll_up(self, event: MouseScrollUp) -> None:
         """Go up three rows."""
         event.stop()
-        self.action_move(-3)
+        self._go(-3)
+
+    def _go(self, by: int) -> None:
+        if self.page:
+            self.page.move(by)
+            self.repaint()
+            self.post_message(self.Moved())
 
 
 def _changed(before: list[tuple[str, Style]], now: list[tuple[str, Style]]) -> tuple[int, int]:
