@@ -173,13 +173,16 @@ class HusaiApp(Actions):
         if name not in SCREENS:
             self.notify(f"there is no screen {name} yet", severity="warning")
             return
+        views = self.screen_stack[0].query("#views")
+        if not views or not views.first().is_mounted:
+            return  # a key before the first frame, or after the last
         if name != self.current:
             self._before, self.current = self.current, name
         view = self.view(name)
         if view is None:
             view = SCREENS[name]()
             view.id = name
-            mounted = self.screen_stack[0].query_one("#views").mount(view)
+            mounted = views.first().mount(view)
             self.call_later(self._first, mounted, view, target)
         elif view.ready:
             self._front(view, target)
@@ -187,7 +190,7 @@ class HusaiApp(Actions):
     def action_command_palette(self) -> None:
         """Find a command by its name."""
         if not isinstance(self.screen, Palette):
-            self.push_screen(Palette(id="--command-palette"))
+            self.push_screen(Palette())  # without an id: the one before may still be going
 
     def go_before(self) -> None:
         """Show the screen before this one."""

@@ -11,6 +11,7 @@ import json
 import os
 import random
 import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -95,6 +96,7 @@ class Monkey:
         environment = {
             "XDG_CONFIG_HOME": str(self.folder / "settings"),
             "OMP_NUM_THREADS": "1",
+            "PYTHONFAULTHANDLER": "1",
             "EDITOR": "true",
             "VISUAL": "true",
         }
@@ -145,9 +147,21 @@ class Monkey:
         return bool(terminal.read(SILENCE_SECONDS)) or terminal.process.poll() is not None
 
 
-def play(seconds: float, seed: int, folder: Path, pause: float = 0.01) -> dict[str, Any]:
-    """Press keys for so long; return the counts, and under `wrong` what failed."""
+def play(
+    seconds: float, seed: int, folder: Path, *, pause: float = 0.01, runs: Path | None = None
+) -> dict[str, Any]:
+    """Press keys for so long; return the counts, and under `wrong` what failed.
+
+    Args:
+        seconds: how long.
+        seed: of the choices.
+        folder: where runs, settings and faults are kept.
+        pause: seconds between two keys.
+        runs: a runs root of which a copy is played on, with finished studies to look at; None: an empty one.
+    """
     monkey = Monkey(folder, seed)
+    if runs is not None:
+        shutil.copytree(runs, folder / "runs", symlinks=True)
     pretence = Pretence(folder / "runs", running=3, queued=12, rows=60)
     deadline = time.monotonic() + seconds
     with pretence.alive(0.2):
@@ -158,7 +172,9 @@ def play(seconds: float, seed: int, folder: Path, pause: float = 0.01) -> dict[s
             going = monkey.judge(terminal)
             asked = monkey.counts["keys"] % 100 == 99
             if going and asked and not monkey.answers(terminal):
-                monkey.wrong.append(f"hung after {' '.join(monkey.last)}")
+                os.kill(terminal.process.pid, signal.SIGABRT)  # says where each thread is
+                terminal.end(5)
+                monkey.wrong.append(f"hung after {' '.join(monkey.last)}:\n{terminal.raw[-6000:]}")
                 going = False
             if not going:
                 terminal.__exit__()
@@ -176,11 +192,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seconds", type=float, default=60.0)
     parser.add_argument("--seed", type=int, default=int(time.time()))
+    parser.add_argument("--runs", type=Path, help="runs root to copy, for finished studies")
     parser.add_argument("--keep", type=Path, help="folder that is kept, for a look at what failed")
     given = parser.parse_args()
     folder = given.keep or Path(tempfile.mkdtemp(prefix="husai-monkey-"))
     folder.mkdir(parents=True, exist_ok=True)
-    found = play(given.seconds, given.seed, folder)
+    found = play(given.seconds, given.seed, folder, runs=given.runs)
     if not given.keep:
         shutil.rmtree(folder, ignore_errors=True)
     for line in found["wrong"]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
-import threading
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +15,8 @@ import engine
 
 _LIBRARIES = ("torch", "transformer-lens", "numpy", "scipy")
 """Libraries that compute; another version of one is other work."""
+PARSINGS = 20
+"""How often a module is parsed anew when another thread came in between."""
 
 
 def content_key(kind: str, config: Any, inputs: dict[str, str], numerics: dict[str, Any]) -> str:
@@ -78,16 +80,23 @@ def code_of(kind: str) -> set[Path]:
     return found
 
 
-_PARSING = threading.Lock()
-"""Python 3.11 counts the depth of trees for all threads together, and two that parse confuse it."""
+def parse_among_threads(text: str) -> ast.Module:
+    """Return the syntax tree of a module, though other threads parse, too.
+
+    Python 3.11 counts the depth of trees for all threads together: the longer parsing fails when a shorter
+    one comes in between, as for every key of the terminal app.
+    """
+    for _ in range(PARSINGS):
+        with contextlib.suppress(SystemError):
+            return ast.parse(text)
+    return ast.parse(text)
 
 
 @cache
 def _parsed(source: Path) -> tuple[str, tuple[Path, ...]]:
     """Return the syntax tree of a module as text, and the engine's modules that it imports anywhere."""
     root = Path(engine.__path__[0])
-    with _PARSING:
-        tree = ast.parse(source.read_text(encoding="utf-8"))
+    tree = parse_among_threads(source.read_text(encoding="utf-8"))
     return _text(tree), tuple(_imports(tree, root))
 
 

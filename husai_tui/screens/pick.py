@@ -8,16 +8,15 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.screen import ModalScreen
 from textual.widgets import Label
 
-from husai_tui.screens.dialogs import Ask
+from husai_tui.screens.dialogs import Ask, Dialog
 from husai_tui.state.picking import PickRows
 from husai_tui.widgets.sheet import Sheet
 from husai_tui.widgets.table import Column, Table
 
 
-class Pick(ModalScreen[str | None]):
+class Pick(Dialog[str | None]):
     """Asks for one row of a table; below it all that is known of the row under the cursor."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
