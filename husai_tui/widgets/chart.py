@@ -90,8 +90,9 @@ class Chart(Widget, can_focus=True):
         return self.plot.draw(self.size.width, self.size.height)
 
     def on_resize(self) -> None:
-        """Draw for the new size."""
+        """Draw for the new size; what was painted meanwhile is the old drawing."""
         self._paper = self._drawn()
+        self.refresh()
 
     def render_line(self, y: int) -> Strip:
         """Return one line of the window."""

@@ -15,6 +15,7 @@ from textual.pilot import Pilot
 
 from husai_tui.app import HusaiApp
 from husai_tui.painting import Narrowed, Painted
+from husai_tui.screens.actions import screen_text
 from husai_tui.screens.run import Run
 from husai_tui.session import open_session
 from husai_tui.state.run import RunSheet
@@ -342,3 +343,11 @@ async def test_a_window_may_change_its_size(root: Path) -> None:
             await seen.pilot.resize_terminal(*size)
             await seen.pilot.pause()
             assert "topk 64 k8" in seen.text
+
+
+async def test_another_size_is_painted_though_nothing_else_changes(root: Path) -> None:
+    async with watching(root, FakeQueue(job())) as seen:
+        await seen.pilot.resize_terminal(200, 60)
+        await seen.pilot.pause()
+        painted = screen_text(seen.app).splitlines()
+        assert [line.rstrip() for line in seen.text.splitlines()] == painted[1:59]
