@@ -174,7 +174,7 @@ class HusaiApp(Actions):
             self.notify(f"there is no screen {name} yet", severity="warning")
             return
         views = self.screen_stack[0].query("#views")
-        if not views or not views.first().is_mounted:
+        if not views or not views.first().is_mounted or not views.first().is_attached:
             return  # a key before the first frame, or after the last
         if name != self.current:
             self._before, self.current = self.current, name
