@@ -91,6 +91,13 @@ class SafeDriver(LinuxDriver):
         if self._husai.guard:
             self._husai.guard.hurry = self._wire.give_up
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """Ask the terminal; `COLUMNS` and `LINES`, where a shell has exported them, are what it once was."""
+        try:
+            return tuple(os.get_terminal_size(self.fileno))  # type: ignore[return-value]
+        except OSError:
+            return super()._get_terminal_size()
+
     def start_application_mode(self) -> None:
         """Take the terminal, which another program may have left in any mode."""
         if self._husai.guard:

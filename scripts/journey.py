@@ -11,9 +11,9 @@ import tempfile
 import time
 from pathlib import Path
 
+from rich.ansi import AnsiDecoder
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
-from rich.text import Text
 
 SMALL, LARGE = (80, 24), (200, 60)
 
@@ -93,7 +93,7 @@ class Terminal:
     def picture(self, path: Path) -> None:
         """Keep what is shown, with its colours, as SVG and as text."""
         time.sleep(0.8)
-        ansi = self._tmux("capture-pane", "-e", "-p", "-t", "husai")
+        ansi = self._tmux("capture-pane", "-e", "-N", "-p", "-t", "husai")
         console = Console(
             record=True,
             width=self.size[0],
@@ -101,8 +101,9 @@ class Terminal:
             force_terminal=True,
             color_system="truecolor",
         )
-        for line in ansi.split("\n")[: self.size[1]]:
-            console.print(Text.from_ansi(line), no_wrap=True, crop=True)
+        # As a whole: what one line sets holds on the next.
+        for line in [*AnsiDecoder().decode(ansi)][: self.size[1]]:
+            console.print(line, no_wrap=True, crop=True)
         console.save_svg(str(path.with_suffix(".svg")), title="husai", theme=MONOKAI)
         path.with_suffix(".txt").write_text(self.text())
 
@@ -171,7 +172,7 @@ class Journey:
     def look_at_it(self) -> None:
         """The result: curves, agreement, features, one feature."""
         there = self.terminal
-        for key, name in (("2", "run"), ("3", "compare"), ("4", "features")):
+        for key, name in (("2", "subject"), ("]", "run"), ("3", "compare"), ("4", "features")):
             there.press(key)
             time.sleep(2.0)
             self.keep(name)

@@ -21,6 +21,7 @@ from rich.cells import cell_len
 
 ROOT = Path(__file__).parents[1]
 HUSAI = (sys.executable, "-m", "husai_tui")
+UNINHERITED = ("NO_COLOR", "COLORTERM", "COLORFGBG", "TMUX", "HUSAI_RUNS")
 SEQUENCE = re.compile(
     "\x1b\\[([<-?]*)([0-9;:]*)([ -/]*)([@-~])"
     "|\x1b[\\]P_^X][^\x07\x1b]*(?:\x07|\x1b\\\\)|\x1b[@-Z\\\\-_0-9=>a-z]"
@@ -162,11 +163,7 @@ class PseudoTerminal:
             if wrap:
                 wrap()
 
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if name not in ("NO_COLOR", "COLORTERM", "COLORFGBG", "TMUX", "HUSAI_RUNS")
-        }
+        kept = {name: value for name, value in os.environ.items() if name not in UNINHERITED}
         path = os.pathsep.join(filter(None, (str(ROOT), os.environ.get("PYTHONPATH"))))
         kept |= {"TERM": "xterm-256color", "PYTHONPATH": path, "LC_ALL": "C.UTF-8"}
         self.begun = time.monotonic()

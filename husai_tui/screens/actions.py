@@ -200,10 +200,12 @@ def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:
             continue
         text.append(f"\n{TITLES[place]}\n", style="bold")
         for key in keys:
-            text.append(f"  {pressed(key, keymap):<7}", style="bold")
+            begin = f"  {pressed(key, keymap):<7}"
+            text.append(begin, style="bold")
             # At 80 columns a page has 75: a long title has the name below itself.
-            gap = "  " if len(key.title) + len(key.id) + 11 <= PAGE else f"\n{'':9}"
-            pad = max(0, PAGE - 11 - len(key.title) - len(key.id)) if gap == "  " else 0
+            taken = len(begin) + 2 + len(key.title) + len(key.id)
+            gap = "  " if taken <= PAGE else f"\n{'':9}"
+            pad = max(0, PAGE - taken) if gap == "  " else 0
             text.append(f"{key.title}{' ' * pad}{gap}")
             text.append(f"{key.id}\n", style="dim")
     text.append("\nNames at the right are for [keymap] in config.toml.\n", style="dim")

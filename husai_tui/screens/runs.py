@@ -23,6 +23,7 @@ from husai_tui.state.runs import (
     can,
     closing,
     digest,
+    why,
 )
 from husai_tui.tones import Part
 from husai_tui.widgets.bars import Bar
@@ -76,6 +77,7 @@ class Runs(View):
         yield Table(
             WIDTHS, empty="the queue is empty: 5 builds a sweep, or `husai-engine submit STUDY`"
         )
+        yield Bar(id="why")
         yield Bar(id="closing")
 
     def show(self, loaded: Any) -> None:
@@ -90,7 +92,16 @@ class Runs(View):
             self._told = True
             self._tell_digest(snapshot)
 
+    def on_table_moved(self, event: Table.Moved) -> None:
+        """Say of the job under the cursor what there is to say."""
+        event.stop()
+        self._tell_why()
+
+    def _tell_why(self) -> None:
+        self.query_one("#why", Bar).tell(why(self._table.job(self.query_one(Table).cursor_key)), [])
+
     def _say(self, snapshot: Snapshot) -> None:
+        self._tell_why()
         marked = len(self.query_one(Table).marked)
         right: list[Part] = [(f"{marked} marked  ", "accent")] if marked else []
         if self._table.filter:

@@ -175,9 +175,10 @@ def share(job: Job) -> float | None:
 
 
 def progress(job: Job) -> Cell:
-    """Return a bar of ten cells and a percentage; what does not run has none."""
+    """Return a bar of ten cells and a percentage; of what has ended, how long it took."""
     if job["state"] != "running":
-        return ""
+        took = spent(job, 0.0) if job["state"] in ("done", "failed") else None
+        return ("" if took is None else f"took {duration(took)}", "faint")
     done = share(job)
     if done is None:
         return ("· · · · ·      ", "faint")
@@ -200,6 +201,18 @@ def reason(job: Job) -> str:
     if job["state"] == "done":
         return ""
     return ": ".join(part for part in parts if part)
+
+
+def why(job: Job | None) -> list[Part]:
+    """Say of the job under the cursor why it failed or waits, and what helps; nothing if all is well."""
+    told = reason(job) if job else ""
+    if not job or not told:
+        return []
+    failed = job["state"] == "failed"
+    parts: list[Part] = [
+        (f"{GLYPHS.get(job['state'], ('?', ''))[0]} {told}", "bad" if failed else "warn")
+    ]
+    return [*parts, (f"  {job['advice']}", "faint")] if job.get("advice") else parts
 
 
 def at_stake(jobs: Sequence[Job], now: float) -> float:
@@ -229,7 +242,7 @@ def closing(snapshot: Snapshot) -> Part:
         return ("a `run` in another terminal does this; closing that one stops it", "warn")
     if busy:
         return ("safe to close: the engine works on without this window", "good")
-    return ("safe to close: all is done", "good")
+    return ("safe to close: " + ("all is done" if snapshot.jobs else "the queue is empty"), "good")
 
 
 def digest(snapshot: Snapshot, since: float) -> list[str]:

@@ -69,6 +69,8 @@ class Places:
         """Start `husai` on an empty runs root, without an engine."""
         given = options.pop("environment", {})
         environment = {"XDG_CONFIG_HOME": str(self.folder / "settings"), "OMP_NUM_THREADS": "1"}
+        # A shell may have exported what its window once was.
+        environment |= {"COLUMNS": "80", "LINES": "24"}
         return PseudoTerminal(
             [*command, *words, "--runs", str(self.folder / "runs"), "--no-engine"],
             environment={**environment, **given},

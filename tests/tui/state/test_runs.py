@@ -20,6 +20,7 @@ from husai_tui.state.runs import (
     rounded,
     share,
     spent,
+    why,
 )
 
 
@@ -151,7 +152,8 @@ def test_progress_is_a_bar_of_ten_cells() -> None:
     assert progress({**half, "step": 103})[0] == "█████▏····  51%"
     assert progress({**half, "step": 400})[0] == "██████████ 100%"
     assert progress({**half, "steps": 0})[0].strip("· ") == ""
-    assert progress(job("a")) == ""
+    assert progress(job("a"))[0] == ""
+    assert progress(job("a", "done", seconds=72.4)) == ("took 1 m 12 s", "faint")
     assert share(job("a", "done")) == 1.0
 
 
@@ -171,7 +173,7 @@ def test_orders_mean_the_jobs_that_they_change() -> None:
     jobs = [job(state, state) for state in ("queued", "running", "paused", "failed", "done")]
     assert [one["state"] for one in can("pause", jobs)] == ["queued", "running"]
     assert [one["state"] for one in can("resume", jobs)] == ["paused"]
-    assert [one["state"] for one in can("retry", jobs)] == ["failed"]
+    assert [one["state"] for one in can("retry", jobs)] == ["paused", "failed"]
     assert [one["state"] for one in can("cancel", jobs)] == ["queued", "running", "paused"]
 
 
@@ -224,3 +226,11 @@ def test_the_digest_tells_what_ended_since_somebody_looked() -> None:
     ]
     assert digest(found, 0.0) == []
     assert digest(found, 999.0) == []
+
+
+def test_of_a_job_that_failed_or_waits_it_is_said_why_and_what_helps() -> None:
+    broken = job("a", "failed", failure="memory", reason="8 GB are not there", advice="fewer seeds")
+    assert why(broken) == [("✗ memory: 8 GB are not there", "bad"), ("  fewer seeds", "faint")]
+    waits = job("b", "queued", reason="trying once more in 4 s")
+    assert why(waits) == [("○ trying once more in 4 s", "warn")]
+    assert why(job("c", "done", reason="late")) == why(job("d")) == why(None) == []
