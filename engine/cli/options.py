@@ -35,8 +35,22 @@ out = Console(highlight=False)
 
 
 def print_json(value: object) -> None:
-    """Print the one JSON object of a command."""
-    sys.stdout.write(json.dumps(value, indent=1, allow_nan=False) + "\n")
+    """Print the one JSON object of a command: a line per member, and per row of a list.
+
+    Not with `json.dumps(…, indent=1)`, which is written in Python: .2 s for the jobs of a long queue.
+    """
+    if isinstance(value, dict):
+        members = (f"{json.dumps(name)}: {_rows(member)}" for name, member in value.items())
+        text = "{" + ",\n".join(members) + "}"
+    else:
+        text = _rows(value)
+    sys.stdout.write(text + "\n")
+
+
+def _rows(value: object) -> str:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        return "[\n" + ",\n".join(json.dumps(row, allow_nan=False) for row in value) + "\n]"
+    return json.dumps(value, allow_nan=False)
 
 
 def stop_on_signals(said: str = "stopping: workers save and leave") -> threading.Event:
