@@ -139,7 +139,7 @@ def labels(values: list[float]) -> list[str]:
     for limit, name in ((1e4, "k"), (1e7, "M"), (1e10, "G")):
         if largest >= limit:
             scale, letter = limit / 10, name
-    if largest < 1e-3:
+    if largest < 1e-3 or step <= 0.0 or not math.isfinite(step):
         return [number(value) for value in values]
     places = max(0, -math.floor(math.log10(step / scale) + 1e-9))
     return ["0" if value == 0 else f"{value / scale:.{places}f}{letter}" for value in values]

@@ -377,3 +377,14 @@ def test_every_size_can_be_drawn(tmp_path: Path) -> None:
     for width in (1, 20, 60, 119, 120, 250):
         for height in (0, 1, 5, 13, 34, 80):
             made.draw(width, height)
+
+
+@pytest.mark.parametrize("value", [-5.0, -1e-9, 1e-300, 1.5, 37.0, -1e30, 1e300, float("nan")])
+@pytest.mark.parametrize("other", [0.0, 0.5, -3.0, 1e12])
+def test_shares_that_are_none_are_drawn_like_other_numbers(value: float, other: float) -> None:
+    values = {"loss": [[value] * 3, [other] * 3], "dead_fraction": [[value] * 3, [other] * 3]}
+    for rows in (values, {name: row[:1] for name, row in values.items()}):
+        steps = [0, 1][: len(rows["loss"])]
+        made = sheet(Loaded("cohort-a", data(steps, rows), Facts({"config": {"seeds": [1, 2, 3]}})))
+        for size in ((80, 22), (200, 58), (60, 13)):
+            assert made.draw(*size).lines()
