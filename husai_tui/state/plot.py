@@ -263,7 +263,7 @@ def _axis(
     kept = curves.ranges.get((*key, log))
     if kept is None or not holds(kept, low, high, log):
         kept = fit_log(low, high) if log else fit(low, high, most)
-        if panel.share and 0.0 <= low and high <= 1.0:  # a damaged file may hold anything
+        if panel.share and low >= 0.0 and high <= 1.0:  # a damaged file may hold anything
             kept = max(0.0, kept[0]), min(1.0, kept[1])
         curves.ranges[(*key, log)] = kept
     return Axis(*kept, log)

@@ -383,7 +383,7 @@ def test_every_size_can_be_drawn(tmp_path: Path) -> None:
 @pytest.mark.parametrize("other", [0.0, 0.5, -3.0, 1e12])
 def test_shares_that_are_none_are_drawn_like_other_numbers(value: float, other: float) -> None:
     values = {"loss": [[value] * 3, [other] * 3], "dead_fraction": [[value] * 3, [other] * 3]}
-    for rows in (values, {name: row[:1] for name, row in values.items()}):
+    for rows in (values, {name: both[:1] for name, both in values.items()}):
         steps = [0, 1][: len(rows["loss"])]
         made = sheet(Loaded("cohort-a", data(steps, rows), Facts({"config": {"seeds": [1, 2, 3]}})))
         for size in ((80, 22), (200, 58), (60, 13)):
