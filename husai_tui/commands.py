@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from textual.await_complete import AwaitComplete
-from textual.command import CommandPalette, DiscoveryHit, Hit, Hits, Provider
+from textual.command import Command, CommandList, CommandPalette, DiscoveryHit, Hit, Hits, Provider
 from textual.css.query import NoMatches
 
 from engine.disk.text import visible_line
@@ -24,7 +24,8 @@ MOST_JOBS = 500
 
 
 class Palette(CommandPalette):
-    """Textual's palette, which falls when a page is turned in a list that has no lines yet, or left twice."""
+    """Textual's palette, which falls when a page is turned in a list that has no lines yet, when it is left
+    twice, and when commands are found after it was left."""
 
     _over = False
 
@@ -34,6 +35,17 @@ class Palette(CommandPalette):
             return AwaitComplete()
         self._over = True
         return super().dismiss(result)
+
+    def _refresh_command_list(
+        self, command_list: CommandList, commands: list[Command], clear_current: bool
+    ) -> None:
+        if not self._over:
+            with suppress(NoMatches):  # its parts go before it does
+                super()._refresh_command_list(command_list, commands, clear_current)
+
+    def _watch__list_visible(self) -> None:
+        with suppress(NoMatches):
+            super()._watch__list_visible()
 
     def _action_command_list(self, action: str) -> None:
         with suppress(KeyError, IndexError, NoMatches):

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from textual.command import CommandList
 from textual.widgets import Input, Label, OptionList
 
 from engine.errors import EnvironmentUnfit
 from husai_tui import app as app_module
 from husai_tui.app import SCREENS, HusaiApp
 from husai_tui.clipboard import LARGEST, copy_sequence
+from husai_tui.commands import Palette
 from husai_tui.keys import KEYS, keys_of
 from husai_tui.screens.actions import help_text
 from husai_tui.screens.dialogs import Ask, Choose, Reading
@@ -69,6 +71,21 @@ async def test_the_palette_finds_keys_themes_and_jobs(opened: Opened, root: Path
 
 
 @pytest.mark.parametrize("readonly", [False, True])
+async def test_commands_found_after_the_palette_was_left_are_no_fault(
+    opened: Opened, root: Path
+) -> None:
+    async with opened(root) as pilot:
+        await pilot.press("colon")
+        await pilot.pause()
+        palette = pilot.app.screen
+        assert isinstance(palette, Palette)
+        found = palette.query_one(CommandList)
+        await pilot.press("escape")
+        await pilot.pause()
+        palette._refresh_command_list(found, [], True)
+        palette._watch__list_visible()
+
+
 async def test_the_palette_and_the_footer_offer_what_can_be_done(
     opened: Opened, root: Path, readonly: bool
 ) -> None:
