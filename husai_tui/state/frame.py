@@ -47,7 +47,8 @@ def engine_part(snapshot: Snapshot) -> list[Part]:
         return [("◐ engine leaves", "warn")]
     since = found.get("since")
     if isinstance(since, int | float) and snapshot.taken >= since:
-        return [("● ", "good"), (f"engine up {age(snapshot.taken - since)}", "")]
+        # A part of its own: where there is little room, it is left out whole.
+        return [("● ", "good"), ("engine up", ""), (f" {age(snapshot.taken - since)}", "")]
     return [("● ", "good"), ("engine up", "")]
 
 
