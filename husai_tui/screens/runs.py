@@ -30,7 +30,7 @@ from husai_tui.widgets.bars import Bar
 from husai_tui.widgets.table import Column, Table
 
 WIDTHS = (
-    Column("state", 10),
+    Column("state", 11),
     Column("study", 14, rank=1),
     Column("job", 20, grows=True),
     Column("progress", 15, rank=2),
