@@ -14,7 +14,7 @@ from engine.study.profile import Placement, Profile
 from husai_tui.state.meter import History, Steady, bar, levels, plural, size
 from husai_tui.tones import Line, Part, Tone
 
-LABEL = 9
+LABEL = 10
 """Cells of a meter's name."""
 SLACK = 0.025
 """How far a share moves before its number does: an idle machine is not all still."""
@@ -137,7 +137,10 @@ class Meters:
             self._steady_of(f"core {n}", 0.1).take(share) for n, share in enumerate(self.load.cores)
         ]
         if len(shares) <= CORES_EACH:
-            told = "  ".join(f"{levels([s])} {round(100 * s):>3} %" for s in shares)
+            each = [f"{levels([s])} {round(100 * s):>3} %" for s in shares]
+            told = "  ".join(each)
+            if len(told) > width - LABEL - 2:
+                told = " ".join(each)
             return [Line(((f" {'cores':<{LABEL}}", "faint"), (told, "faint")))]
         per_line = max(8, (width - LABEL - 2) // 9 * 8)
         lines = []

@@ -77,10 +77,20 @@ def test_meters_say_share_amount_and_what_is_scarce() -> None:
     assert cpu.startswith(" cpu      ")
     assert " 38 %" in cpu
     assert cpu.endswith("2 cores, load 1.5")
-    assert cores == " cores    ▅  50 %  ▃  25 %"
+    assert cores == " cores     ▅  50 %  ▃  25 %"
     assert memory.endswith("4.0 GB of 16.0 GB")
     assert disk.endswith("95.0 GB of 100 GB, full"), "said in words, not by colour alone"
     assert all(len(line) <= 80 for line in texts(meters.lines(80)))
+
+
+def test_every_label_ends_before_its_bar_and_eight_cores_before_the_edge() -> None:
+    meters = Meters()
+    gpu = Gpu("H100", 0.9, 40 * GB, 80 * GB, 61, 402.0)
+    meters.take(replace(LOAD, cores=(1.0,) * 8, gpus=(gpu,)), 0.0)
+    lines = texts(meters.lines(80))
+    assert any(line.startswith(" gpu 0 mem ") for line in lines)
+    assert lines[1].endswith(" █ 100 %")
+    assert len(lines[1]) < 80
 
 
 def test_an_idle_machine_shows_the_same_lines() -> None:
@@ -99,12 +109,12 @@ def test_many_cores_are_blocks_and_few_have_bars_where_there_is_room() -> None:
     meters = Meters()
     meters.take(replace(LOAD, cores=(1.0,) * 64), 0.0)
     lines = texts(meters.lines(80))
-    assert lines[1] == " cores    " + " ".join(["█" * 8] * 7)
-    assert lines[2] == " " * 10 + "█" * 8
+    assert lines[1] == " cores     " + " ".join(["█" * 8] * 7)
+    assert lines[2] == " " * 11 + "█" * 8
     meters = Meters()
     meters.take(LOAD, 0.0)
     tall = texts(meters.lines(98, tall=True))
-    assert tall[1].startswith("   0      ━━")
+    assert tall[1].startswith("   0       ━━")
     assert tall[1].endswith(" 50 %")
 
 
