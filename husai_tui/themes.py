@@ -23,6 +23,8 @@ DARK = Theme(
         "block-cursor-background": "#22404a",
         "block-cursor-foreground": "#f2f6fa",
         "input-selection-background": "#3fb8af 40%",
+        "scrollbar": "#3d4a57",
+        "scrollbar-background": "#1a222b",
     },
 )
 LIGHT = Theme(
@@ -44,6 +46,8 @@ LIGHT = Theme(
         "block-cursor-background": "#cfe8e5",
         "block-cursor-foreground": "#0c1419",
         "input-selection-background": "#0f766e 30%",
+        "scrollbar": "#b9c1bf",
+        "scrollbar-background": "#eef0ee",
     },
 )
 SERIES = ("#56b4e9", "#e69f00", "#009e73", "#cc79a7", "#f0e442", "#d55e00", "#8c9eff", "#999999")
