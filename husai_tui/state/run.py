@@ -22,7 +22,7 @@ from husai_tui.state.facts import (
     read_facts,
 )
 from husai_tui.state.panels import Data, Flag, take
-from husai_tui.state.paper import Ink, Paper, Part, series_ink, wrap
+from husai_tui.state.paper import Ink, Paper, Part, length, series_ink, wrap
 from husai_tui.state.plot import AXIS, Box, chart, columns_of, strip
 from husai_tui.state.runs import Job, Paces
 
@@ -195,6 +195,8 @@ class RunSheet:
         facts, room = self.loaded.facts, paper.width - 2
         left, right = headline(job, self.curves, facts, self.paces, self._now)
         begins = paper.right(0, right, paper.width - 1, room * 2 // 3)
+        if length(left) > begins - 2:
+            left[1] = ("  ", "")  # the job's name says more than its study's
         paper.parts(1, 0, left, max(0, begins - 2))
         right = looking(self.curves, WEIGHTS[self.curves.weight])
         begins = paper.right(1, right, paper.width - 1, room * 2 // 3)

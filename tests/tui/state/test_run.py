@@ -101,6 +101,14 @@ def test_a_running_cohort(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
+def test_where_there_is_little_room_the_name_of_the_job_stays_whole() -> None:
+    loaded = Loaded("cohort-a", data([0, 50], {"loss": [2, 1]}))
+    name = "topk 64 k8 of a name"
+    first = sheet(loaded, name=name, study="a-study-of-its-own").draw(60, 22).lines()[0]
+    assert first.startswith(f" ● running  {name}  ")
+    assert sheet(loaded, name=name).draw(80, 22).lines()[0].startswith(f" ● running  small/{name} ")
+
+
 def test_all_panels_and_a_table_where_there_is_room(tmp_path: Path) -> None:
     make_run(tmp_path, rows=[row(step) for step in range(0, 51, 10)])
     made = sheet(follower(tmp_path).read())
