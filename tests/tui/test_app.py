@@ -70,7 +70,6 @@ async def test_the_palette_finds_keys_themes_and_jobs(opened: Opened, root: Path
         assert pilot.app.theme == "husai-light"
 
 
-@pytest.mark.parametrize("readonly", [False, True])
 async def test_commands_found_after_the_palette_was_left_are_no_fault(
     opened: Opened, root: Path
 ) -> None:
@@ -86,6 +85,7 @@ async def test_commands_found_after_the_palette_was_left_are_no_fault(
         palette._watch__list_visible()
 
 
+@pytest.mark.parametrize("readonly", [False, True])
 async def test_the_palette_and_the_footer_offer_what_can_be_done(
     opened: Opened, root: Path, readonly: bool
 ) -> None:
