@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -24,21 +25,55 @@ app = typer.Typer(
     help="The workstation: pick a study, queue it, watch it, see what can be trusted.",
     add_completion=False,
     no_args_is_help=False,
+    rich_markup_mode=None,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
 )
-Runs = Annotated[
-    Path, typer.Option("--runs", envvar="HUSAI_RUNS", help="Where everything is written.")
+RunsOption = Annotated[
+    Path | None, typer.Option("--runs", metavar="DIR", help="Where everything is written.")
 ]
 Profile = Annotated[
-    str, typer.Option("--profile", help="Hardware profile of a supervisor to be started.")
+    str,
+    typer.Option(
+        "--profile", metavar="NAME", help="Hardware profile of a supervisor to be started."
+    ),
 ]
 Readonly = Annotated[bool, typer.Option("--readonly", help="Look, and change nothing.")]
 Detached = Annotated[bool, typer.Option("--no-engine", help="Start no supervisor.")]
+SHOWN: dict[Where, tuple[str, str]] = {
+    "runs": ("every job of the queue", ""),
+    "run": ("one job's curves over all its seeds", "STUDY/JOB, STUDY or a run directory"),
+    "compare": ("the cohorts of a study beside chance", "STUDY/COHORT"),
+    "features": ("features, and who else has them", "STUDY/COHORT#SEED:FEATURE"),
+    "sweep": ("a form over a study, and its cost", "a preset, or a study"),
+    "logs": ("a job's log, or the supervisor's", "STUDY/JOB"),
+    "system": ("this machine, profiles, the doctor", ""),
+}
+"""Screen → what it shows, and what its address names."""
 
 
-def show(
-    view: Where | None, target: str, runs: Path, profile: str, readonly: bool, detached: bool
-) -> None:
+@dataclass(frozen=True)
+class Options:
+    """What may be said before the name of a screen, or after it."""
+
+    runs: Path = Path("runs")
+    profile: str = ""
+    readonly: bool = False
+    detached: bool = False
+
+    def with_those(
+        self, runs: Path | None, profile: str, readonly: bool, detached: bool
+    ) -> Options:
+        """Return these options with those said later."""
+        return Options(
+            runs or self.runs,
+            profile or self.profile,
+            self.readonly or readonly,
+            self.detached or detached,
+        )
+
+
+def show(view: Where | None, target: str, options: Options) -> None:
     """Open the app; leaves with 3 where there is no terminal for it."""
     if reason := unfit():
         complain(reason)
@@ -47,13 +82,13 @@ def show(
     from husai_tui.app import HusaiApp  # here: `--help` and errors need no Textual
     from husai_tui.driver import SafeDriver
 
-    session = open_session(runs, profile, readonly)
+    session = open_session(options.runs, options.profile, options.readonly)
     guard = Guard()
     shown = HusaiApp(
         session,
         view=view,
         target=target,
-        start=not detached,
+        start=not options.detached,
         driver_class=None if in_browser else SafeDriver,
         guard=None if in_browser else guard,
     )
@@ -69,28 +104,36 @@ def show(
 @app.callback(invoke_without_command=True)
 def start(
     context: typer.Context,
-    runs: Runs = Path("runs"),
+    runs: Annotated[
+        Path,
+        typer.Option(
+            "--runs", metavar="DIR", envvar="HUSAI_RUNS", help="Where everything is written."
+        ),
+    ] = Path("runs"),
     profile: Profile = "",
     readonly: Readonly = False,
     detached: Detached = False,
 ) -> None:
     """Open the app where it was left."""
+    context.obj = Options(runs, profile, readonly, detached)
     if context.invoked_subcommand is None:
-        show(None, "", runs, profile, readonly, detached)
+        show(None, "", context.obj)
 
 
 def _command(view: Where) -> None:
-    @app.command(view)
+    shown, named = SHOWN[view]
+    about = typer.Argument("", help=f"{named}; `y` copies it." if named else "")
+
+    @app.command(view, help=f"Show {shown}.")
     def command(
-        target: Annotated[str, typer.Argument(help="What to show there, as `y` copies it.")] = "",
-        runs: Runs = Path("runs"),
+        context: typer.Context,
+        target: str = about,
+        runs: RunsOption = None,
         profile: Profile = "",
         readonly: Readonly = False,
         detached: Detached = False,
     ) -> None:
-        show(view, target, runs, profile, readonly, detached)
-
-    command.__doc__ = f"Open the app at {view}."
+        show(view, target, context.obj.with_those(runs, profile, readonly, detached))
 
 
 for _view in VIEWS:
@@ -99,24 +142,26 @@ for _view in VIEWS:
 
 @app.command("serve")
 def serve_browser(
+    context: typer.Context,
     port: Annotated[int, typer.Option(help="On loopback; 0: one that is free.")] = 8000,
-    runs: Runs = Path("runs"),
+    runs: RunsOption = None,
     profile: Profile = "",
     readonly: Readonly = False,
     detached: Detached = False,
 ) -> None:
-    """Show the app in a browser, on this machine's own address alone."""
+    """Show the app in a browser, on this machine alone."""
     from husai_tui.serving import serve  # here: aiohttp takes a while
 
-    words = [sys.executable, "-m", "husai_tui", "--runs", str(runs.resolve())]
-    words += ["--profile", profile] if profile else []
-    words += ["--readonly"] * readonly + ["--no-engine"] * detached
+    options: Options = context.obj.with_those(runs, profile, readonly, detached)
+    words = [sys.executable, "-m", "husai_tui", "--runs", str(options.runs.resolve())]
+    words += ["--profile", options.profile] if options.profile else []
+    words += ["--readonly"] * options.readonly + ["--no-engine"] * options.detached
     serve(shlex.join(words), port)
 
 
 @app.command("reset-terminal")
 def reset_terminal() -> None:
-    """Bring back a terminal that a lost connection left without echo, cursor or mouse."""
+    """Bring back a terminal without echo or cursor."""
     reset()
 
 
