@@ -127,13 +127,13 @@ DARK, LIGHT, ANSI = "husai-dark", "husai-light", "ansi-dark"
 
 
 @pytest.mark.parametrize("theme", [DARK, LIGHT, ANSI])
-async def test_runs(theme: str, taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_runs(theme: str, taken: Taken, snapshot: SnapshotAssertion) -> None:
     failed = ["j"] * 6
     assert await taken("runs", "", SMALL, theme, "the worker was killed", *failed) == snapshot
 
 
 @pytest.mark.parametrize("view", ["runs", "compare"])
-async def test_without_colour(
+async def test_picture_without_colour(
     view: Where, taken: Taken, snapshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
@@ -141,44 +141,46 @@ async def test_without_colour(
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-async def test_run_of_a_cohort(
+async def test_picture_of_a_cohort(
     size: tuple[int, int], taken: Taken, snapshot: SnapshotAssertion
 ) -> None:
     assert await taken("run", scenes.COHORT, size, DARK, "agree") == snapshot
 
 
-async def test_run_of_a_subject(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_a_subject(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("run", scenes.SUBJECT, SMALL, DARK, "key frequencies") == snapshot
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-async def test_compare(size: tuple[int, int], taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_compare(
+    size: tuple[int, int], taken: Taken, snapshot: SnapshotAssertion
+) -> None:
     assert await taken("compare", "tiny", size, DARK, "observed") == snapshot
 
 
-async def test_features(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_features(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("features", "", SMALL, DARK, "density") == snapshot
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE], ids=["small", "large"])
-async def test_card_of_a_feature(
+async def test_picture_of_a_card(
     size: tuple[int, int], taken: Taken, snapshot: SnapshotAssertion
 ) -> None:
     target = f"roadmap/{scenes.TITLE}#123:3"
     assert await taken("features", target, size, DARK, "k=2") == snapshot
 
 
-async def test_sweep(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_sweep(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("sweep", "smoke", SMALL, DARK, "fits cpu") == snapshot
 
 
-async def test_logs(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_logs(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("logs", scenes.COHORT, SMALL, DARK, "ValueError") == snapshot
 
 
-async def test_system(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_system(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("system", "", SMALL, DARK, "OpenMP") == snapshot
 
 
-async def test_help(taken: Taken, snapshot: SnapshotAssertion) -> None:
+async def test_picture_of_help(taken: Taken, snapshot: SnapshotAssertion) -> None:
     assert await taken("runs", "", SMALL, DARK, "cancel the job", "question_mark") == snapshot
