@@ -338,7 +338,7 @@ def test_a_cell_of_another_shape_is_told_before_it_is_shown(
 
 
 def test_an_unfinished_study_shows_its_jobs(tmp_path: Path) -> None:
-    base = {"study": "s", "steps": 0, "step": None, "failure": "", "reason": ""}
+    base = {"study": "s", "steps": 0, "step": None, "failure": "", "reason": "", "seconds": None}
     jobs = (
         {**base, "name": "one", "state": "done"},
         {**base, "name": "two", "state": "running", "steps": 100, "step": 50},
