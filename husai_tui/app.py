@@ -15,6 +15,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.command import Provider
 from textual.containers import Container
+from textual.css.query import NoMatches
 from textual.driver import Driver
 from textual.events import Resize
 from textual.filter import Monochrome, NoColor
@@ -42,6 +43,7 @@ from husai_tui.screens.view import View
 from husai_tui.session import Session
 from husai_tui.settings import write_memory
 from husai_tui.state.frame import footer, header
+from husai_tui.teardown import comes_too_late
 from husai_tui.themes import DARK, LIGHT
 from husai_tui.widgets.bars import Bar
 
@@ -181,6 +183,7 @@ class HusaiApp(Actions):
         view = self.view(name)
         if view is None:
             view = SCREENS[name]()
+            view.belong_to(self)
             view.id = name
             mounted = views.first().mount(view)
             self.call_later(self._first, mounted, view, target)
@@ -249,7 +252,7 @@ class HusaiApp(Actions):
         except (HusaiError, OSError) as error:
             problem = str(error)
         except Exception:  # a fault of ours must not end what somebody lives in
-            problem = self.keep_fault(traceback.format_exc())
+            problem = "" if self._exit else self.keep_fault(traceback.format_exc())
         self.call_from_thread(self._show, view, loaded, problem)
 
     def _show(self, view: View, loaded: Any, problem: str) -> None:
@@ -353,6 +356,10 @@ class HusaiApp(Actions):
         """Leave: keys are not heard any more (told by the reading thread)."""
         self._farewell(trace)
         self.asked_to_leave(1)
+
+    def _handle_exception(self, error: Exception) -> None:
+        if not (comes_too_late(error) or (self._exit and isinstance(error, NoMatches))):
+            super()._handle_exception(error)
 
     def _fatal_error(self) -> None:
         # Textual prints the values of all variables on the terminal, and one may be a token.

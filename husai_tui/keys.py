@@ -141,10 +141,10 @@ _TABLE = (
     Key("reverse", "r", "turn the order round", "table"),
 )
 _RUNS = (
-    Key("mark", "space", "mark the row, and go down", "runs", "mark"),
+    Key("mark", "space", "mark the row, and go down", "runs"),
     Key("pause", "p", "pause the job, or let it go on", "runs", "pause", writes=True),
     Key("cancel", "x", "cancel the job", "runs", "cancel", writes=True),
-    Key("retry", "R", "try the job again", "runs", "retry", writes=True),
+    Key("retry", "R", "try the job again", "runs", writes=True),
     Key("raise", "K", "let the job go earlier", "runs", writes=True),
     Key("lower", "J", "let the job go later", "runs", writes=True),
     Key("logs", "L", "read the job's log", "runs"),

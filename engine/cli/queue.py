@@ -311,7 +311,8 @@ def _table(*columns: str) -> Table:
 
 
 def _studies_table(studies: list[dict[str, Any]]) -> Table:
-    states = ("running", "queued", "paused", "failed", "done")
+    states = ["running", "queued", "paused", "failed", "done"]
+    states += [state for state in ("cancelled", "skipped") if any(row[state] for row in studies)]
     table = _table("study")
     for state in states:
         table.add_column(state, justify="right", style=STYLES.get(state))

@@ -67,6 +67,15 @@ def result_attempt(run: RunDirectory) -> int:
     return attempt if isinstance(attempt, int) else 0
 
 
+def result_seconds(run: RunDirectory) -> float | None:
+    """Return how long the worker that left the result says it took; None: it does not say."""
+    with contextlib.suppress(CorruptArtifact, OSError):
+        provenance = read_object(run.result_file).get("provenance")
+        found = provenance.get("seconds") if isinstance(provenance, dict) else None
+        return float(found) if isinstance(found, int | float) else None
+    return None
+
+
 def gate_refusal(run: RunDirectory) -> str:
     """Return why a finished job must not be built upon: the gates that it failed, if they are enforced."""
     gates = read_object(run.result_file).get("gates")

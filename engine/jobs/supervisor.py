@@ -30,7 +30,7 @@ from engine.jobs.orders import carry_out
 from engine.jobs.publication import publish_report, write_study
 from engine.jobs.queue import Queue
 from engine.jobs.rest import report_over_the_rest
-from engine.jobs.settle import Verdict, decide, gate_refusal, result_attempt
+from engine.jobs.settle import Verdict, decide, gate_refusal, result_attempt, result_seconds
 from engine.jobs.workers import LEASE_SECONDS, Gone, Lease, Placed, adopt
 from engine.study.profile import Placement
 
@@ -238,6 +238,8 @@ class Supervisor:
         full = bool(self.capacity.short_of_disk())
         verdict = decide(placed, code, self.queue, disk_is_full=full)
         if verdict.what == "done":
+            if placed.adopted:  # we have seen only the end of it
+                seconds = result_seconds(placed.run) or seconds
             self._publish(job)
             self.queue.finish(job.directory, attempt, seconds)
             log.info("%s: done in %.1f s", visible_line(job.name), seconds)

@@ -12,6 +12,7 @@ from textual.app import ComposeResult
 from textual.await_complete import AwaitComplete
 from textual.binding import Binding
 from textual.containers import Vertical, VerticalScroll
+from textual.events import Key
 from textual.screen import ModalScreen
 from textual.widgets import Input, Label, OptionList
 from textual.widgets.option_list import Option
@@ -94,9 +95,10 @@ class Ask(Dialog[str | None]):
             self.query_one("#wrong", Label).update(Text(visible(self._told(event.value))))
 
     def on_input_submitted(self, event: Input.Submitted) -> None:
-        """Return what was typed."""
+        """Return what was typed, unless it is known to be wrong."""
         event.stop()
-        self.dismiss(event.value)
+        if not (self._told and self._told(event.value)):
+            self.dismiss(event.value)
 
     def action_leave(self) -> None:
         """Return nothing."""
@@ -136,11 +138,14 @@ class Choose(Dialog[str | None]):
                 )
             )
 
-    def on_key(self, event: object) -> None:
-        """Take a letter."""
+    def on_key(self, event: Key) -> None:
+        """Take a letter; it is for this question alone, not for the screen below."""
         for letter, name, _ in self._choices:
-            if getattr(event, "character", None) == letter:
+            if event.character == letter:
+                event.stop()
+                event.prevent_default()
                 self.dismiss(name)
+                return
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         """Take the choice under the cursor."""

@@ -40,6 +40,7 @@ WIDTHS = (
     Column("prio", 4, right=True, rank=7),
     Column("reason", 12, grows=True, rank=5),
 )
+EMPTY = "the queue is empty: 5 builds a sweep, or `husai-engine submit STUDY`"
 WRITTEN = (
     "directory",
     "study",
@@ -74,9 +75,7 @@ class Runs(View):
 
     def compose(self) -> ComposeResult:
         """Return the table, and below it whether the window may be closed."""
-        yield Table(
-            WIDTHS, empty="the queue is empty: 5 builds a sweep, or `husai-engine submit STUDY`"
-        )
+        yield Table(WIDTHS, empty=EMPTY)
         yield Bar(id="why")
         yield Bar(id="closing")
 
@@ -86,6 +85,11 @@ class Runs(View):
         self._table.update(snapshot)
         table = self.query_one(Table)
         table.marked &= set(self._table.every())
+        table.empty = (
+            f"nothing matches {self._table.filter!r}; esc clears the filter"
+            if self._table.filter and snapshot.jobs
+            else EMPTY
+        )
         table.set_rows(self._table)
         self._say(snapshot)
         if not self._told and snapshot.taken:
@@ -196,7 +200,15 @@ class Runs(View):
         self.husai.start_engine()
 
     def _prioritise(self, by: int) -> None:
-        for job in can("priority", self._chosen()):
+        chosen = can("priority", self._chosen())
+        if not chosen:
+            self.app.notify("nothing here whose turn could change", severity="warning")
+            return
+        name = chosen[0]["name"] if len(chosen) == 1 else f"{len(chosen)} jobs"
+        self.app.notify(
+            f"priority {chosen[0]['priority'] + by:+d}: {name}", markup=False, timeout=3
+        )
+        for job in chosen:
             self.husai.give(
                 lambda job=job: order(  # type: ignore[misc]
                     self.session.root, "priority", job["directory"], job["priority"] + by

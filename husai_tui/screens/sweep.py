@@ -155,7 +155,7 @@ class Sweep(Drafting):
             said = (
                 "the edited YAML cannot be read"
                 if self._form.broken
-                else "something is wrong in it"
+                else str(self._form.every_fault()[0])
             )
             self.app.notify(f"not queued: {said}", severity="error")
         elif self._made == self._known:

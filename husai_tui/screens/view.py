@@ -37,8 +37,16 @@ class View(Widget):
 
     @property
     def husai(self) -> Host:
-        """The app, by its own type."""
-        return cast("Host", self.app)
+        """The app, by its own type; found once, because threads outlive the context that names it."""
+        if self._husai is None:
+            self._husai = cast("Host", self.app)
+        return self._husai
+
+    _husai: Host | None = None
+
+    def belong_to(self, host: Host) -> None:
+        """Belong to an app."""
+        self._husai = host
 
     @property
     def title(self) -> str:

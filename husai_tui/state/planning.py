@@ -7,7 +7,6 @@ import textwrap
 from engine.errors import InputError
 from husai_tui.state.draft import field_at
 from husai_tui.state.estimate import Estimate, detail_lines, fault_text, summary_lines
-from husai_tui.state.meter import plural
 from husai_tui.state.sweep import Form
 from husai_tui.tones import Line
 
@@ -53,8 +52,9 @@ def plan_lines(form: Form, found: Estimate, old: bool, width: int, height: int) 
 def _unsound(form: Form) -> list[Line]:
     if form.broken:
         return [Line(((" the edited YAML cannot be read; e opens it again", "bad"),))]
-    count = max(1, len(form.faults))
-    return [Line(((f" no plan: {plural(count, 'setting')} to be mended", "bad"),))]
+    named = [one.where for one in form.every_fault() if one.where]
+    told = f": {', '.join(named[:3])}{' …' if len(named) > 3 else ''}" if named else ""
+    return [Line(((f" no plan before this is mended{told}", "bad"),))]
 
 
 def _rule(title: str, width: int) -> Line:

@@ -212,7 +212,8 @@ def why(job: Job | None) -> list[Part]:
     parts: list[Part] = [
         (f"{GLYPHS.get(job['state'], ('?', ''))[0]} {told}", "bad" if failed else "warn")
     ]
-    return [*parts, (f"  {job['advice']}", "faint")] if job.get("advice") else parts
+    parts += [(f"  {job['advice']}", "faint")] if job.get("advice") else []
+    return [*parts, ("  R tries again", "faint")] if failed else parts
 
 
 def at_stake(jobs: Sequence[Job], now: float) -> float:

@@ -101,19 +101,20 @@ class Form:
 
     def fault_of(self, one: Field) -> HusaiError | None:
         """Return what is wrong with a field."""
-        if one.name == "priority" and not _whole(self.priority):
-            return InputError("priority", f"got {self.priority!r}", "a whole number")
-        for fault in self._all_faults():
+        for fault in self.every_fault():
             if field_at(self._fields, fault.where) == one:
                 return fault
         return None
 
     def other_faults(self) -> list[HusaiError]:
         """Return what is wrong with settings that have no line here."""
-        return [one for one in self._all_faults() if field_at(self._fields, one.where) is None]
+        return [one for one in self.every_fault() if field_at(self._fields, one.where) is None]
 
-    def _all_faults(self) -> list[InputError]:
+    def every_fault(self) -> list[InputError]:
+        """Return all that is wrong, in the order of the study."""
         found = list(self.faults)
+        if not _whole(self.priority):
+            found.append(InputError("priority", f"got {self.priority!r}", "a whole number"))
         if not found and isinstance(self.plan_fault, InputError):
             found.append(self.plan_fault)
         return found

@@ -81,6 +81,7 @@ class Bar(Widget):
     def _parts(self) -> list[Part]:
         """Return what fits of the line, from the left edge to the right one."""
         right = [(visible_line(text), tone) for text, tone in self._right]
+        right = [("  ", ""), *right] if right and not right[0][0].startswith(" ") else right
         used = sum(cell_len(text) for text, _ in right)
         if used >= self.size.width - 2:
             right, used = [], 0

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from engine.client import look
 from engine.client.look import Watcher
 from engine.disk.root import RunsRoot
 from scripts.pretend import Pretence
@@ -100,14 +102,21 @@ def test_a_run_that_vanishes_or_is_torn_is_no_trouble(pretence: Pretence) -> Non
     assert [job["step"] for job in found.jobs if job["state"] == "running"] == [0, 0]
 
 
-def test_a_look_at_ten_thousand_jobs_that_stand_still_is_cheap(tmp_path: Path) -> None:
+def test_a_look_at_ten_thousand_jobs_that_stand_still_opens_the_files_of_running_ones_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     pretence = Pretence(tmp_path / "runs", running=8, queued=10_000, rows=2)
     settle(pretence)
     watcher = Watcher(pretence.root)
     watcher.look()
-    costs = []
-    for _ in range(5):
-        begun = time.process_time()
-        watcher.look()
-        costs.append(time.process_time() - begun)
-    assert min(costs) < 0.01
+    asked: list[str] = []
+    step_of = look.step_of
+
+    def counted(root: RunsRoot, job: dict[str, Any]) -> int | None:
+        asked.append(job["state"])
+        return step_of(root, job)
+
+    monkeypatch.setattr(look, "step_of", counted)
+    monkeypatch.setattr(look, "reading", lambda path: pytest.fail("the queue was read again"))
+    assert len(watcher.look().jobs) == 10_008
+    assert asked == ["running"] * 8

@@ -22,6 +22,7 @@ from husai_tui.screens.dialogs import Ask, Choose, Reading
 from husai_tui.screens.runs import Runs
 from husai_tui.tones import THEMES
 from husai_tui.widgets.bars import Bar
+from husai_tui.widgets.table import Table
 from tests.tui.conftest import Opened, orders, said, settle
 
 
@@ -367,3 +368,29 @@ async def test_a_filter_says_what_is_wrong_with_it(
         assert isinstance(pilot.app.screen, Ask)
         assert str(pilot.app.screen.query_one("#wrong", Label).visual) == "no!"
         assert pilot.app.screen.query_one(Input).value == "x"
+
+
+async def test_a_letter_that_answers_a_question_does_nothing_below_it(
+    opened: Opened, root: Path
+) -> None:
+    async with opened(root) as pilot:
+        table = pilot.app.screen.query_one(Table)
+        before = table.sort
+        await pilot.press("E")
+        await pilot.pause()
+        await pilot.press("s")
+        await pilot.pause()
+        assert not isinstance(pilot.app.screen, Choose)
+        assert table.sort == before
+
+
+async def test_a_line_that_is_known_to_be_wrong_is_not_taken(opened: Opened, root: Path) -> None:
+    async with opened(root) as pilot:
+        taken: list[str | None] = []
+        wrong = Ask("a number", "", lambda text: "" if text.isdigit() else "no number")
+        await pilot.app.push_screen(wrong, taken.append)
+        await pilot.press("x", "enter")
+        assert (pilot.app.screen, taken) == (wrong, [])
+        await pilot.press("backspace", "7", "enter")
+        await pilot.pause()
+        assert taken == ["7"]

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import re
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import aiohttp
 import pytest
@@ -31,9 +34,20 @@ def served(tmp_path: Path) -> Iterator[str]:
     with process.stdout:
         address = process.stdout.readline().split()[-1]
         assert "ssh -L" in process.stdout.readline()
+        _wait_for(urlsplit(address).port)
         yield address
         process.send_signal(signal.SIGINT)
         assert process.wait(10) == 0
+
+
+def _wait_for(port: int | None) -> None:
+    """Wait until somebody listens: the address is told a moment before."""
+    deadline = time.monotonic() + 20
+    while True:
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port or 0)) == 0 or time.monotonic() > deadline:
+                return
+        time.sleep(0.05)
 
 
 async def test_a_page_with_the_key_shows_the_app(served: str) -> None:
@@ -51,14 +65,14 @@ async def test_a_page_with_the_key_shows_the_app(served: str) -> None:
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await browser.ws_connect(found[1], origin="http://evil.example.com")
         screen = Screen(100, 30)
-        async with browser.ws_connect(f"{found[1]}?width=100&height=30", origin=root) as socket:
+        async with browser.ws_connect(f"{found[1]}?width=100&height=30", origin=root) as opened:
             while "the queue is empty" not in screen.text:
-                message = await socket.receive(timeout=20)
+                message = await opened.receive(timeout=20)
                 assert message.type is aiohttp.WSMsgType.BINARY, message
                 screen.feed(message.data.decode())
-            await socket.send_json(["stdin", "?"])
+            await opened.send_json(["stdin", "?"])
             while "Keys: Runs" not in screen.text:
-                screen.feed((await socket.receive(timeout=10)).data.decode())
+                screen.feed((await opened.receive(timeout=10)).data.decode())
     assert key not in page
 
 

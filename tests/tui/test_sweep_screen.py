@@ -145,7 +145,7 @@ async def test_typing_takes_every_letter_and_is_checked_as_typed(session: Sessio
         await pilot.pause()
         assert (app.current, view._form.name) == ("sweep", "smoke-q5:e")
         assert "✗ got 'smoke-q5:e'" in form(app)
-        assert "no plan: 1 setting to be mended" in plan(app)
+        assert "no plan before this is mended: name" in plan(app)
         await pilot.press("backspace", "backspace", "enter")
         assert view._form.name == "smoke-q5"
         await settle(app, pilot)

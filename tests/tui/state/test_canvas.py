@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
 
@@ -103,18 +105,8 @@ def test_a_curve_of_nothing_but_gaps_has_no_band() -> None:
     assert (canvas.bits == 0).all()
 
 
-def test_eight_series_of_a_hundred_thousand_points_keep_their_pace() -> None:
-    import time
-
+def test_of_many_points_only_the_extremes_of_each_column_are_kept() -> None:
     y = np.cumsum(np.random.default_rng(0).normal(size=(100_000, 8)), axis=0)
-    y = (y - y.min()) / (y.max() - y.min()) * 179
-    x = np.arange(100_000) / 100_000 * 320
-    took = []
-    for _ in range(5):
-        begun = time.perf_counter()
-        canvas, points = Canvas(160, 45), gather(x, y, 320)
-        for series in range(8):
-            canvas.curve(points, series, series)
-        canvas.text()
-        took.append(time.perf_counter() - begun)
-    assert min(took) < 0.05  # 0.009 s measured on a quiet core
+    points = gather(np.arange(100_000) / 100_000 * 320, y, 320)
+    kept = [np.size(getattr(points, field.name)) for field in fields(points)]
+    assert max(kept) == 8 * 320

@@ -132,4 +132,4 @@ def test_the_plan_says_that_it_is_being_made_anew(found: Estimate) -> None:
     form.take("name: [")
     assert "cannot be read" in texts(plan_lines(form, found, False, 80, 5))[1]
     form.take("name: 3\nseeds: x\n")
-    assert "settings to be mended" in texts(plan_lines(form, found, False, 80, 5))[1]
+    assert "no plan before this is mended: " in texts(plan_lines(form, found, False, 80, 5))[1]

@@ -230,7 +230,11 @@ def test_the_digest_tells_what_ended_since_somebody_looked() -> None:
 
 def test_of_a_job_that_failed_or_waits_it_is_said_why_and_what_helps() -> None:
     broken = job("a", "failed", failure="memory", reason="8 GB are not there", advice="fewer seeds")
-    assert why(broken) == [("✗ memory: 8 GB are not there", "bad"), ("  fewer seeds", "faint")]
+    assert why(broken) == [
+        ("✗ memory: 8 GB are not there", "bad"),
+        ("  fewer seeds", "faint"),
+        ("  R tries again", "faint"),
+    ]
     waits = job("b", "queued", reason="trying once more in 4 s")
     assert why(waits) == [("○ trying once more in 4 s", "warn")]
     assert why(job("c", "done", reason="late")) == why(job("d")) == why(None) == []
