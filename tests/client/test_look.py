@@ -118,5 +118,5 @@ def test_a_look_at_ten_thousand_jobs_that_stand_still_opens_the_files_of_running
 
     monkeypatch.setattr(look, "step_of", counted)
     monkeypatch.setattr(look, "reading", lambda path: pytest.fail("the queue was read again"))
-    assert len(watcher.look().jobs) == 10_008
+    assert len(watcher.look().jobs) == 10_010
     assert asked == ["running"] * 8
