@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import logging
+import re
 import secrets
 import socket
 from collections.abc import Awaitable, Callable
@@ -18,6 +19,8 @@ LOOPBACK = "127.0.0.1"
 NEARBY = (LOOPBACK, "localhost", "::1")
 """Names under which a browser may ask: any other is a page elsewhere that was led here."""
 COOKIE = "husai"
+FOREIGN = re.compile(r'<link\b[^>]*\bhref="https?:[^>]*>')
+"""What textual-serve's page fetches from elsewhere, a font: this page is for this machine alone."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
@@ -76,6 +79,8 @@ class BrowserServer(Server):
         if request.path == "/":
             response.set_cookie(COOKIE, self.key, httponly=True, samesite="Strict")
             response.headers["Referrer-Policy"] = "no-referrer"
+            if isinstance(response, web.Response) and response.text:
+                response.text = FOREIGN.sub("", response.text)
         return response
 
 

@@ -62,6 +62,8 @@ async def test_a_page_with_the_key_shows_the_app(served: str) -> None:
         page = await (await browser.get(served)).text()
         found = re.search(r'data-session-websocket-url="([^"]+)"', page)
         assert found, page[-800:]
+        assert "<html" in page
+        assert not re.search(r'(?:href|src)="https?://(?!127\.0\.0\.1)', page)
         with pytest.raises(aiohttp.WSServerHandshakeError):
             await browser.ws_connect(found[1], origin="http://evil.example.com")
         screen = Screen(100, 30)
