@@ -266,7 +266,9 @@ class HusaiApp(Actions):
                 view.fail(problem)
             else:
                 view.show(loaded)
-        except Exception:  # as above
+        except Exception as error:  # as above
+            if self._exit or comes_too_late(error):
+                return
             view.fail(self.keep_fault(traceback.format_exc()))
         self._frame()
 

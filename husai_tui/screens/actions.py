@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.text import Text
+from textual.notifications import Notify, SeverityLevel
 
 from engine.disk.atomic import write_bytes
 from husai_tui.clipboard import copy_sequence
@@ -15,6 +16,7 @@ from husai_tui.export import FORMATS, Exported
 from husai_tui.faults import keep_fault
 from husai_tui.host import Host
 from husai_tui.keys import KEYS, TITLES, Where, keys_of
+from husai_tui.notices import Notice
 from husai_tui.screens.dialogs import Ask, Choose, Reading
 from husai_tui.screens.view import View
 from husai_tui.state.frame import pressed
@@ -31,6 +33,19 @@ PAGE = 74
 
 class Actions(Host):
     """Actions of the app that act on the screen in front."""
+
+    def notify(
+        self,
+        message: str,
+        *,
+        title: str = "",
+        severity: SeverityLevel = "information",
+        timeout: float | None = None,
+        markup: bool = True,
+    ) -> None:
+        """Show a message that passes (from any thread)."""
+        seconds = self.NOTIFICATION_TIMEOUT if timeout is None else timeout
+        self.post_message(Notify(Notice(message, title, severity, seconds, markup)))
 
     @abstractmethod
     def view(self, name: Where | None = None) -> View | None:

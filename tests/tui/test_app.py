@@ -394,3 +394,15 @@ async def test_a_line_that_is_known_to_be_wrong_is_not_taken(opened: Opened, roo
         await pilot.press("backspace", "7", "enter")
         await pilot.pause()
         assert taken == ["7"]
+
+
+async def test_what_was_read_for_a_screen_that_goes_is_no_fault(opened: Opened, root: Path) -> None:
+    async with opened(root) as pilot:
+        app = pilot.app
+        assert isinstance(app, HusaiApp)
+        view = app.view()
+        assert view is not None
+        loaded = view.load()
+        await view.remove()
+        app._show(view, loaded, "")
+        assert not (app.session.folder / "faults.log").exists()
