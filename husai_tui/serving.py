@@ -6,16 +6,14 @@ import hmac
 import logging
 import re
 import secrets
-import socket
 from collections.abc import Awaitable, Callable
 from urllib.parse import urlsplit
 
 from aiohttp import web
 from textual_serve.server import Server
 
-from engine.errors import EnvironmentUnfit
+from engine.client.tunnel import LOOPBACK, free_port, tunnel
 
-LOOPBACK = "127.0.0.1"
 NEARBY = (LOOPBACK, "localhost", "::1")
 """Names under which a browser may ask: any other is a page elsewhere that was led here."""
 COOKIE = "husai"
@@ -37,7 +35,7 @@ class BrowserServer(Server):
         Raises:
             EnvironmentUnfit: the port is taken.
         """
-        port = _free_port(port)
+        port = free_port(port)
         super().__init__(command, LOOPBACK, port, "husai", f"http://{LOOPBACK}:{port}")
         self.key = secrets.token_urlsafe(18)
 
@@ -52,9 +50,8 @@ class BrowserServer(Server):
 
     async def on_startup(self, app: web.Application) -> None:
         """Say where the app is."""
-        there = f"ssh -L {self.port}:{LOOPBACK}:{self.port} {socket.gethostname()}"
         print(f"husai is at {self.address}", flush=True)
-        print(f"from another machine first: {there}", flush=True)
+        print(f"from another machine first: {tunnel(self.port)}", flush=True)
         print("ctrl+c ends it; all work goes on", flush=True)
 
     async def _make_app(self) -> web.Application:
@@ -86,16 +83,6 @@ class BrowserServer(Server):
 
 def _name(address: str) -> str:
     return urlsplit(address).hostname or ""
-
-
-def _free_port(port: int) -> int:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except (OSError, OverflowError):
-            raise EnvironmentUnfit(f"port {port} is taken; another one by --port, or 0") from None
-        return int(probe.getsockname()[1])
 
 
 def serve(command: str, port: int) -> None:

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from engine.cli import queue, studies
+from engine.cli import queue, studies, tensorboard
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.text import visible_line
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
@@ -49,6 +49,7 @@ for _command in (
     queue.gc,
     queue.health,
     studies.report,
+    tensorboard.tensorboard,
     studies.studies,
     studies.profiles,
     studies.doctor,

@@ -42,6 +42,11 @@ class RunsRoot:
         return self.path / "inbox"
 
     @property
+    def tensorboard(self) -> Path:
+        """Folder that TensorBoard is started on: a name for every run."""
+        return self.path / "tensorboard"
+
+    @property
     def lock_file(self) -> Path:
         """Locked by the supervisor for as long as it lives."""
         return self.path / ".runner"
@@ -76,7 +81,7 @@ class RunsRoot:
 
     def study(self, name: str) -> Path:
         """Return a study's folder; raise InputError if the name leads anywhere else, or is taken."""
-        if name in ("jobs", "inbox") or name.startswith(("queue.", "supervisor.")):
+        if name in ("jobs", "inbox", "tensorboard") or name.startswith(("queue.", "supervisor.")):
             raise InputError(name, "is taken in every runs folder", "another name for the study")
         return self._inside(self.path, name)
 
