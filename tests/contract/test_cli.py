@@ -21,13 +21,14 @@ from engine.study.spec import write_yaml
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
-    "tensorboard",
+    "tensorboard", "wandb",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
     "plan": {"--profile", "--runs", "--set", "--json"},
     "report": {"--runs", "--json"},
-    "tensorboard": {"--runs", "--rebuild", "--port", "--json"},
+    "wandb": {"--runs", "--out", "--project", "--online", "--json"},
+    "tensorboard": {"--runs", "--rebuild", "--port", "--host", "--json"},
     "studies": {"--runs", "--json"},
     "profiles": {"--json"},
     "doctor": {"--runs", "--json"},
