@@ -5,6 +5,7 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -27,8 +28,9 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
+from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
-from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
+from engine.stages.truth import Truth, latents, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -51,10 +53,13 @@ def run(context: Context) -> Result:
     reason = dependence(settings)
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
-    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
+    survey = survey_of(read_subject(inputs["subject"]), live_SF)
+    truth, recovered = _truth(inputs, hook, x_ND, saes, start, survey)
+    geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
-    write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
+    columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
+    write_features(folder, hook, saes, live_SF, stability, surrogate_match, columns)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
@@ -72,6 +77,7 @@ def run(context: Context) -> Result:
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
+            "geometry": geometry.summary,
             "warnings": warnings,
         }
     }
@@ -134,13 +140,13 @@ def _truth(
     x_ND: Tensor,
     saes: TrainedSaes,
     start: TrainedSaes,
-    live_SF: Tensor,
+    survey: Survey,
 ) -> tuple[Truth, dict[str, Any] | None]:
     """Return the agreement with the ground truth, and the loss recovered where there is a model."""
-    subject = read_subject(inputs["subject"])
+    subject, live_SF = read_subject(inputs["subject"]), survey.live_SF
     if not isinstance(subject, Modular):
         return score_planted(inputs["subject"], x_ND, saes, live_SF), None
-    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
+    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF, survey.see)
     held_out = read_held_out(inputs["cohort"])
     recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
     return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
