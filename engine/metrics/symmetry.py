@@ -20,8 +20,8 @@ from engine.metrics.similarity import unit_rows
 
 COPY = 0.9
 """Correlation from which one map counts as a copy of another."""
-MOSTLY_INSIDE = 0.5
-"""Share of a direction's squared length in a plane from which its phase there is told (convention)."""
+BY_CHANCE = 0.05
+"""Share of random directions that have more of their length in a plane than is asked for a phase there."""
 
 _CONSTANT = 1e-6
 """Standard deviation, as a share of the mean, below which a map varies by rounding alone."""
@@ -141,15 +141,18 @@ def find_orbits(correlation_MM: Tensor, level: float = COPY) -> Orbits:
 
 
 def phase_uniformity(rows_ND: Tensor, basis_D2: Tensor) -> Phases:
-    """Phases of the directions that lie mostly in a plane (orthonormal basis), with Rayleigh's test.
+    """Phases of directions in a plane (orthonormal basis), with Rayleigh's test.
 
-    Where a plane's axes point is arbitrary and changes nothing. The approximation of p is
-    good from about 10 directions on (Mardia & Jupp 2000, §6.3).
+    Only those count that have more energy there than `BY_CHANCE` of random directions: e follows
+    Beta(1, (d-2)/2), so e ≥ 1 - .05^(2/(d-2)). Where a plane's axes point is arbitrary and changes
+    nothing. The approximation of p is good from about 10 directions on (Mardia & Jupp 2000, §6.3).
     """
     if basis_D2.ndim != 2 or basis_D2.shape != (rows_ND.shape[1], 2):
         raise InputError("plane", f"shape {tuple(basis_D2.shape)}", f"[{rows_ND.shape[1]}, 2]")
     inside_M2 = unit_rows(rows_ND).rows @ basis_D2.detach().cpu().double()
-    inside_M2 = inside_M2[inside_M2.square().sum(1) >= MOSTLY_INSIDE]
+    d = rows_ND.shape[1]
+    least = 1 - BY_CHANCE ** (2 / (d - 2)) if d > 2 else 0.0
+    inside_M2 = inside_M2[inside_M2.square().sum(1) >= least]
     n = len(inside_M2)
     if n == 0:
         return Phases(0, math.nan, math.nan)

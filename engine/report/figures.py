@@ -6,6 +6,7 @@ import re
 
 from engine.report.canvas import PROBLEM, Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
+from engine.report.geometry_section import draw_geometry
 from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
 from engine.report.sweep_figures import draw_sweeps
@@ -40,6 +41,7 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
         drawings += draw_sweeps(summary)
         drawings.append(draw_kappa(summary) if each else None)
         drawings.append(draw_quality(summary))
+        drawings += draw_geometry(summary)
         subject = summary["subject"]
         drawings.append(draw_grokking(subject, material["subject_curves"]))
         drawings.append(draw_spectrum(material["spectrum"]))

@@ -17,6 +17,7 @@ from engine.report.evidence import (
     training_flags,
     truth_table,
 )
+from engine.report.geometry_section import geometry_section
 from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
@@ -230,10 +231,11 @@ SECTIONS = [
     ("nulls", "Every metric and null", _ladder),
     ("quality", "Quality of the autoencoders", _quality),
     ("truth", "Ground truth", _truth),
+    ("geometry", "Geometry", geometry_section),
     ("subject", "The subject", _subject),
     ("methods", "Methods", _methods),
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
-MARKED = frozenset({"result", "nulls", "quality", "truth", "subject"})
+MARKED = frozenset({"result", "nulls", "quality", "truth", "geometry", "subject"})
 """Sections with results, which carry the mark of failed gates."""

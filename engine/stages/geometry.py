@@ -230,6 +230,7 @@ def _phases(decoders: Sequence[Tensor], plane: Plane) -> dict[str, Any]:
         "family": plane.family,
         "k": plane.k,
         "n": [f.n for f in found],
+        "n_null": symmetry.BY_CHANCE * sum(len(d_ND) for d_ND in decoders) / max(1, len(decoders)),
         "resultant": spread([f.resultant for f in found]),
         "p": [None if math.isnan(f.p) else f.p for f in found],
     }

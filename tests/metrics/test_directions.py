@@ -63,7 +63,8 @@ def test_duplicates_are_no_antipodal_pairs() -> None:
 def test_one_direction_has_no_pair() -> None:
     found = directions(torch.tensor([[3.0, 4.0]]))
     assert found.resultant == pytest.approx(1)
-    assert math.isnan(found.coherence) and math.isnan(found.coherence_null)
+    assert math.isnan(found.coherence)
+    assert math.isnan(found.coherence_null)
     assert found.histogram.sum() == 0
 
 
@@ -86,7 +87,8 @@ def test_random_directions_are_where_the_null_says() -> None:
     found = directions(rows)
     null = isotropic_histogram(d)
     assert null.sum() == pytest.approx(1)
-    assert (null >= 0).all() and null == pytest.approx(null[::-1])
+    assert (null >= 0).all()
+    assert null == pytest.approx(null[::-1])
     assert np.abs(found.histogram - null).max() < 0.002
     assert found.resultant == pytest.approx(found.resultant_null, rel=0.4)
     assert found.coherence == pytest.approx(found.coherence_null, abs=0.05)

@@ -68,7 +68,8 @@ def test_what_is_no_code_is_refused(codes: torch.Tensor) -> None:
 
 def test_codes_that_never_fire_have_no_shape() -> None:
     found = measure_codes(torch.zeros(4, 6))
-    assert math.isnan(found.hoyer) and math.isnan(found.gini)
+    assert math.isnan(found.hoyer)
+    assert math.isnan(found.gini)
     assert found.l0_N.tolist() == [0] * 4
 
 

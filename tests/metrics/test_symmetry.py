@@ -111,6 +111,12 @@ def test_orbits_join_copies_of_copies() -> None:
         find_orbits(torch.ones(2, 3))
 
 
+def test_a_twentieth_of_random_directions_has_a_phase() -> None:
+    found = phase_uniformity(noise(4000, 32), torch.eye(32)[:, :2])
+    assert found.n / 4000 == pytest.approx(0.05, abs=0.012)
+    assert found.resultant < 0.2
+
+
 def test_phases_in_a_plane() -> None:
     basis = torch.eye(4)[:, 1:3]
     angle = 2 * math.pi * torch.arange(6, dtype=torch.float64) / 6
@@ -128,6 +134,7 @@ def test_phases_in_a_plane() -> None:
     assert third.resultant == pytest.approx(1 / 3)
     assert third.p == pytest.approx(math.exp(-1 / 3))
     none = phase_uniformity(outside, basis)
-    assert none.n == 0 and math.isnan(none.p)
+    assert none.n == 0
+    assert math.isnan(none.p)
     with pytest.raises(InputError, match="plane"):
         phase_uniformity(ring, torch.eye(4))
