@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from html import escape
 
+from engine.report.columns import columns_table
 from engine.report.evidence import (
     contrasts_table,
     gates_table,
@@ -208,6 +209,7 @@ def _provenance(summary: Record, _: Mapping[str, str]) -> str:
         if values:
             html += f"<h3>{name.capitalize()}</h3>\n{definitions(_flat(values))}"
     settings = json.dumps(summary["provenance"].get("settings"), indent=1, ensure_ascii=False)
+    html += folded("Columns of features.parquet", columns_table())
     return html + f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>\n"
 
 

@@ -11,6 +11,7 @@ from torch import Tensor
 from engine.disk.rundir import FEATURES
 from engine.metrics.agreement import Stability
 from engine.metrics.similarity import cosine_matrix, enc_dec_alignment, live_mask
+from engine.report.columns import describe
 from engine.saes.formats import TrainedSaes
 from engine.study.sae import sae_title
 
@@ -51,7 +52,7 @@ def write_features(
         columns |= _agreement(stability, s, surrogate_match)
         columns |= {name: _column(values) for name, values in truth[s].items()}
         tables.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(tables), folder / FEATURES, compression="zstd")
+    pq.write_table(describe(pa.concat_tables(tables)), folder / FEATURES, compression="zstd")
 
 
 def _title(saes: TrainedSaes) -> str:
