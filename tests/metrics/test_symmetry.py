@@ -112,7 +112,7 @@ def test_orbits_join_copies_of_copies() -> None:
 
 
 def test_a_twentieth_of_random_directions_has_a_phase() -> None:
-    found = phase_uniformity(noise(4000, 32), torch.eye(32)[:, :2])
+    found = phase_uniformity(noise(4000, 6), torch.eye(6)[:, :2])
     assert found.n / 4000 == pytest.approx(0.05, abs=0.012)
     assert found.resultant < 0.2
 
