@@ -12,7 +12,7 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
-from engine.metrics.agreement import Stability
+from engine.metrics.agreement import Stability, SubsetName
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
@@ -28,6 +28,7 @@ from engine.stages.flags import (
     starts_at_chance,
 )
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
+from engine.stages.similarity import Similarity, measure_similarity, save_consensus
 from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
@@ -52,18 +53,22 @@ def run(context: Context) -> Result:
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
     truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
+    plain = stability.to_json()
+    subset = _headline_subset(plain)
+    similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
-    write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
+    write_features(
+        folder, hook, saes, live_SF, stability, surrogate_match, truth.features, similar.consensus
+    )
+    save_consensus(folder, similar.consensus, saes.seeds)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
     cohort["quality"]["loss_recovered"] = recovered
-    plain = stability.to_json()
     warnings = red_flags(results, settings["training"], cohort, plain)
     if reason:
         warnings.append(reason)
-    subset = _headline_subset(plain)
     return {
         "cohort": {
             **cohort,
@@ -72,6 +77,7 @@ def run(context: Context) -> Result:
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
+            "similarity": similar.summary,
             "warnings": warnings,
         }
     }
@@ -125,6 +131,31 @@ def _stability(
         draws=options.draws,
         tau=options.tau,
         dependence=dependence(settings),
+    )
+
+
+def _similarity(
+    inputs: dict[str, RunDirectory],
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    twin: TrainedSaes | None,
+    start: TrainedSaes,
+    live_SF: Tensor,
+    stability: Stability,
+    subset: SubsetName,
+) -> Similarity:
+    drawn = inputs["surrogate"].read_job()["config"]["surrogate"] if twin else None
+    return measure_similarity(
+        x_ND,
+        saes,
+        live_SF,
+        start,
+        twin,
+        _live(twin) if twin else None,
+        stability,
+        (HEADLINE_METRIC, subset),
+        surrogate_seed=int(drawn["seed"]) if drawn else 0,
+        dependence=dependence(inputs["cohort"].read_job()["config"]),
     )
 
 
@@ -193,7 +224,7 @@ def _describe(
     }
 
 
-def _headline_subset(plain: dict[str, Any]) -> str:
+def _headline_subset(plain: dict[str, Any]) -> SubsetName:
     """Return `live` where it can be measured: dead rows never left their random start and agree by
     chance alone, so they would dilute what the seeds share."""
     live = plain["metrics"].get(HEADLINE_METRIC, {}).get("live")
