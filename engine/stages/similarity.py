@@ -54,8 +54,8 @@ from engine.stages.spaces import subspaces
 from engine.subjects.surrogate import moments
 
 Floats = NDArray[np.float64]
-LARGE, LARGE_DRAWS, DRAWS = 512, 2, 8
-"""Random dictionaries per null of the distances: few suffice for a mean over many features."""
+ENOUGH_ROWS, MOST_DRAWS = 1024, 64
+"""Random rows per null of the distances, in two dictionaries or more: a mean over many features hardly varies."""
 
 
 @dataclass(frozen=True)
@@ -305,7 +305,7 @@ def _drawn(sizes: Sequence[int], d: int, sign: Sign) -> dict[str, float]:
     n = round(sum(sizes) / len(sizes))
     generator = torch.Generator().manual_seed(0)
     found: dict[str, list[float]] = {}
-    for _ in range(LARGE_DRAWS if n > LARGE else DRAWS):
+    for _ in range(min(MOST_DRAWS, max(2, ENOUGH_ROWS // n))):
         a_ND, b_ND = (draw_rows(Law(n, d), generator) for _ in range(2))
         rows_N, columns_N = assignment(cosine_matrix(a_ND, b_ND, sign))
         for name, value_N in matched_distances(a_ND[rows_N], b_ND[columns_N], sign).items():
