@@ -92,10 +92,19 @@ def correlation_distance(code_NP: Tensor, other_NP: Tensor) -> Tensor:
     return 1 - _pearson(code_NP, other_NP)
 
 
+def standardised(code_NP: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
+    """Return every column centred and at unit length, as rows [P, N]; NaN for a column that does not vary.
+
+    The products of such rows are Pearson correlations; where many pairs are formed from the same columns,
+    this is done once. float32 keeps correlations to 1e-5.
+    """
+    rows_PN = code_NP.T.to(dtype).contiguous()
+    still_P1 = (rows_PN == rows_PN[:, :1]).all(1, keepdim=True)
+    rows_PN = rows_PN - rows_PN.mean(1, keepdim=True)
+    unit_PN: Tensor = rows_PN / rows_PN.norm(dim=1, keepdim=True)
+    return unit_PN.masked_fill_(still_P1, math.nan)
+
+
 def _pearson(x_NP: Tensor, y_NP: Tensor) -> Tensor:
     """Correlation of each column with its partner; NaN where one does not vary."""
-    still_P = (x_NP == x_NP[0]).all(0) | (y_NP == y_NP[0]).all(0)
-    x_NP, y_NP = (z.double() - z.double().mean(0) for z in (x_NP, y_NP))
-    norms_P = x_NP.norm(dim=0) * y_NP.norm(dim=0)
-    cosine_P: Tensor = (x_NP * y_NP).sum(0) / norms_P
-    return cosine_P.clamp(-1, 1).masked_fill(still_P, math.nan)
+    return (standardised(x_NP) * standardised(y_NP)).sum(1).clamp(-1, 1)

@@ -134,8 +134,8 @@ def incomparable(one: Record, other: Record, cells: Sequence[Record]) -> list[st
     away (science.md §7, point 9).
     """
     found = []
-    if one["d_in"] != other["d_in"]:
-        found.append(f"d_in is {one['d_in']} and {other['d_in']}")
+    if one.get("d_in") != other.get("d_in"):
+        found.append(f"d_in is {one.get('d_in')} and {other.get('d_in')}")
     if cells[0].get("definition") != cells[1].get("definition"):
         found.append("their definitions differ")
     counts = [cell.get("n_per_seed") for cell in cells]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 
 from engine.report.evidence import Row
-from engine.report.markup import Cell, bullets, folded, paragraph, table
+from engine.report.markup import NO_BREAK, Cell, bullets, folded, paragraph, table
 from engine.report.sweeps import crowded
 from engine.report.wording import (
     MISSING,
@@ -40,13 +40,14 @@ CANNOT = (
 BANDS = {"all": "all seeds", "most": "most seeds", "some": "some seeds", "alone": "one seed alone"}
 FEWEST_SEEDS = {"most": 3, "some": 4}
 """Seeds from which a band can hold a cluster."""
+COLUMNS = ("measure", ">mean", "95 % CI", ">N0", ">N0r", ">N3", "other references")
 NAMED = ("N0", "N0r", "N3")
 """Nulls with a column of their own."""
 DISTANCES = {
     "cosine": "cosine",
     "angular": "angular",
     "correlation": "correlation of latents",
-    "decoder_correlation": "correlation of decoder rows ⚠",
+    "decoder_correlation": "correlation of rows ⚠",
     "l2": "L2",
     "l1": "L1 ⚠",
     "linf": "L∞ ⚠",
@@ -78,42 +79,49 @@ def _of_cohort(cohort: Record) -> str:
     pearson = found["distances"]["correlation"]
     if pearson.get("inputs"):
         about += f", of {pearson['inputs']:,} for correlations"
-    columns = ("measure", ">mean over pairs", "95 % CI", ">N0", ">N0r", ">N3", "other references")
-    html = paragraph(f"{about}.", "note") + table(columns, list(_rows(found)))
-    warned = [
-        f"⚠ {DISTANCES[name].removesuffix(' ⚠')}: {cell['warning']}."
-        for name, cell in found["distances"].items()
-        if cell["warning"]
-    ]
-    html += "".join(paragraph(text, "note") for text in warned) + _reasons(found)
+    rank = next((cell["effective_rank"] for cell in found["subspace"]), None)
+    about += "" if rank is None else f"; r = {rank}"
+    tables = {
+        "Best cosine in one direction (MMCS), and of encoder and decoder": _direction_rows,
+        "Leading subspaces of the decoders, and debiased CKA of codes": _space_rows,
+        "Distances of matched features": _distance_rows,
+    }
+    html = paragraph(f"{about}.", "note")
+    for title, rows in tables.items():
+        html += f"<h4>{title}</h4>\n{table(COLUMNS, list(rows(found)))}"
+    html += _warnings(found["distances"]) + _reasons(found)
     return html + _consensus(found["consensus"], len(cohort["seeds"])) + _directed(cohort)
 
 
-def _rows(found: Record) -> Iterator[Row]:
-    for subset in ("live", "all"):
-        yield _row(f"best cosine, one direction (MMCS), {subset} features", found["mmcs"][subset])
+def _space_rows(found: Record) -> Iterator[Row]:
     for cell in found["subspace"]:
-        pca = f"PCA of the activations {_mean(cell['with_pca'])}"
-        yield _row(f"overlap of leading subspaces, k = {cell['k']}", cell, pca)
+        pca = f"with the PCA of the activations {_mean(cell['with_pca'])}"
+        yield _row(f"overlap, k{NO_BREAK}={NO_BREAK}{cell['k']}", cell, pca)
     angles = found["principal_angles"]
     if angles["k"]:
         ends = {"smallest": angles["angles"][0], "largest": angles["angles"][-1]}
         for name, cell in list(ends.items())[-min(2, angles["k"]) :]:
-            yield _row(f"{name} principal angle, k = {angles['k']}", cell, degrees=True)
+            yield _row(f"{name} angle, k{NO_BREAK}={NO_BREAK}{angles['k']}", cell, degrees=True)
     for name in ("codes", "reconstructions"):
         cell = found["cka"][name]
         inputs = f"with the inputs {_mean(cell['with_inputs'])}" if cell.get("with_inputs") else ""
-        yield _row(f"debiased CKA of {name}", cell, inputs)
+        yield _row(f"CKA of {name}", cell, inputs)
+
+
+def _distance_rows(found: Record) -> Iterator[Row]:
     for name, title in DISTANCES.items():
         cell = found["distances"][name]
         lost = cell.get("unmeasured")
         more = f"{percent(lost, 1)} of the pairs do not vary" if lost else ""
-        yield _row(f"distance of matched features: {title}", cell, more)
+        yield _row(title, cell, more)
+
+
+def _direction_rows(found: Record) -> Iterator[Row]:
+    for subset in ("live", "all"):
+        yield _row(f"MMCS, {subset} features", found["mmcs"][subset])
     aligned = found["enc_dec_alignment"]
     both = {"observed": aligned["mean"], "ci_low": None, "ci_high": None, "nulls": aligned["nulls"]}
-    yield _row(
-        "encoder–decoder alignment, mean over seeds", both, f"sd {fraction(aligned['sd'], 3)}"
-    )
+    yield _row("encoder–decoder alignment", both, f"sd {fraction(aligned['sd'], 3)}")
 
 
 def _row(name: str, cell: Record, more: str = "", *, degrees: bool = False) -> Row:
@@ -134,6 +142,16 @@ def _row(name: str, cell: Record, more: str = "", *, degrees: bool = False) -> R
         *(_null_cell(nulls.get(null), degrees) for null in NAMED),
         ", ".join([*others, *([more] if more else [])]),
     ]
+
+
+def _warnings(distances: Record) -> str:
+    """Return each warning once, with the distances that it is of."""
+    named: dict[str, list[str]] = {}
+    for name, cell in distances.items():
+        if cell["warning"]:
+            named.setdefault(str(cell["warning"]), []).append(DISTANCES[name].removesuffix(" ⚠"))
+    told = (f"⚠ {' and '.join(names)}: {why}." for why, names in named.items())
+    return "".join(paragraph(text, "note") for text in told)
 
 
 def _title(null: Record) -> str:

@@ -14,15 +14,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.metrics.distances import correlation_distance
+from engine.metrics.distances import standardised
 from engine.metrics.subspaces import MIN_INPUTS, debiased_cka, gram
 from engine.metrics.uncertainty import pair_mean, spread
 from engine.saes.formats import TrainedSaes
 from engine.stages.cells import Cell, Pair, lacking, make_cell, make_null, tabulate
 from engine.subjects.surrogate import surrogate
 
-MOST_VALUES, MOST_INPUTS, FEWEST_INPUTS = 12_000_000, 8192, 256
-"""Seeds × inputs × latents that are encoded, and bounds of the inputs: about 50 MB and a tenth of a second."""
+MOST_VALUES, MOST_INPUTS, FEWEST_INPUTS = 8_000_000, 8192, 256
+"""Seeds × inputs × latents that are encoded, and bounds of the inputs: about 32 MB and a tenth of a second."""
 CKA_INPUTS = 512
 """Of these, for CKA, whose time and memory are quadratic in them."""
 SAMPLE_SEED = 0
@@ -149,12 +149,12 @@ def correlations(
     """
     if codes.reason:
         return lacking(codes.reason)
-    found = {pair: _distances(codes.ours, pair, *matched[pair]) for pair in matched}
+    found = _correlation_distances(codes.ours, matched)
     pairs_SS = tabulate(lambda s, t: float(found[s, t].nanmean()), len(codes.ours))
     twin = math.nan
     if codes.twins is not None and twins_matched:
-        means = [_distances(codes.twins, p, *twins_matched[p]).nanmean() for p in twins_matched]
-        twin = float(torch.stack(means).mean())
+        theirs = _correlation_distances(codes.twins, twins_matched)
+        twin = float(torch.stack([value_P.nanmean() for value_P in theirs.values()]).mean())
     nulls = [
         make_null(
             "independent", 1.0, "expected of features that have nothing to do with each other"
@@ -166,6 +166,10 @@ def correlations(
     return make_cell(pairs_SS, nulls, **more)
 
 
-def _distances(codes: list[Tensor], pair: Pair, rows_P: Tensor, columns_P: Tensor) -> Tensor:
-    s, t = pair
-    return correlation_distance(codes[s][:, rows_P], codes[t][:, columns_P])
+def _correlation_distances(codes: list[Tensor], matched: Matched) -> dict[Pair, Tensor]:
+    """Return 1 − correlation [P] of each matched pair of seeds; NaN where a latent does not vary."""
+    ready = [standardised(code_NF, torch.float32) for code_NF in codes]
+    return {
+        (s, t): 1 - (ready[s][rows_P] * ready[t][columns_P]).sum(1).clamp(-1, 1)
+        for (s, t), (rows_P, columns_P) in matched.items()
+    }

@@ -55,7 +55,7 @@ from engine.subjects.surrogate import moments
 
 Floats = NDArray[np.float64]
 ENOUGH_ROWS, MOST_DRAWS = 1024, 64
-"""Random rows per null of the distances, in two dictionaries or more: a mean over many features hardly varies."""
+"""Random rows per null of the distances, in two dictionaries or more: a mean over many hardly varies."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,9 @@ def measure_similarity(
     consensus = _consensus(ours, found, sign)
     covariance_DD = moments(x_ND)[1]
     twin_rows = None if theirs is None else theirs.rows
-    overlaps, angles = subspaces(ours.rows, twin_rows, covariance_DD, why, dependence)
+    overlaps, angles = subspaces(
+        ours.rows, twin_rows, covariance_DD, why, dependence, _outside(stability, subset)
+    )
     codes = sample_codes(x_ND, saes, start, None if theirs is None else twin, surrogate_seed)
     summary = {
         "subset": subset,
@@ -169,6 +171,15 @@ def _sides(
     if not bool(kept_SF.any(1).all()):
         return subset, ours, None, "a surrogate seed has no feature in this subset"
     return subset, ours, Side(twin, kept_SF), ""
+
+
+def _outside(stability: Stability, subset: SubsetName) -> str:
+    """Return why the decoders do not keep to the subspace of the activations (as N1 judges); nothing if so."""
+    nulls = stability.agreement("mean_max_cos", subset).nulls
+    covariance = next((null for null in nulls if null.name == "N1"), None)
+    if covariance is None or covariance.admissible:
+        return ""
+    return covariance.reason or "the decoders leave the subspace of the activations"
 
 
 def _walk(side: Side, sign: Sign, matched: Collection[Pair]) -> Found:

@@ -37,11 +37,13 @@ def subspaces(
     covariance_DD: Tensor,
     why_no_twins: str,
     dependence: str,
+    outside: str,
 ) -> tuple[list[Cell], dict[str, Any]]:
     """Return the overlap of the leading k-dimensional spaces for several k, and principal angles for one.
 
     `decoders` and `twins` are the rows [F, D] of each seed that take part. The angles are of the largest k
     up to half of the effective rank r of the activations: from r on, all spaces within are the same.
+    `outside` says why random spaces within the r dimensions are no null: decoders that leave them; or nothing.
     """
     bases = [leading_directions(rows_FD) for rows_FD in decoders]
     other = None if twins is None else [leading_directions(rows_FD) for rows_FD in twins]
@@ -49,13 +51,14 @@ def subspaces(
     fewest = min(u_DK.shape[1] for u_DK in [*bases, *(other or [])])
     sizes = sorted(k for k in {*DIMENSIONS, rank} if k <= min(fewest, d - 1))
     axes_DD = torch.linalg.eigh(covariance_DD.double()).eigenvectors.flip(1)
+    no_within = dependence or outside
     overlaps = []
     for k in sizes:
         pairs_SS = _overlaps(bases, k)
         twin = math.nan if other is None else pair_mean(_overlaps(other, k))
         nulls = [
             make_null("N0", overlap_null(k, d), dependence, admissible=not dependence),
-            make_null("N0r", overlap_null(k, rank), dependence, admissible=not dependence),
+            make_null("N0r", overlap_null(k, rank), no_within, admissible=not no_within),
             make_null("N3", twin, why_no_twins),
         ]
         pca = [subspace_overlap(u_DK[:, :k], axes_DD[:, :k]) for u_DK in bases]
@@ -66,7 +69,7 @@ def subspaces(
             "k": None,
             "reason": "the decoders span less than one comparable dimension",
         }
-    return overlaps, _angles(bases, other, chosen, d, rank, why_no_twins, dependence)
+    return overlaps, _angles(bases, other, chosen, d, rank, why_no_twins, dependence, no_within)
 
 
 def _overlaps(bases: Sequence[Tensor], k: int) -> Floats:
@@ -84,6 +87,7 @@ def _angles(
     rank: int,
     why_no_twins: str,
     dependence: str,
+    no_within: str,
 ) -> dict[str, Any]:
     found_KSS = _angle_table(bases, k)
     rows: list[dict[str, Any]] = []
@@ -98,7 +102,7 @@ def _angles(
             low, high = estimate.low, estimate.high
         nulls = [
             make_null("N0", everywhere[number], dependence, admissible=not dependence),
-            make_null("N0r", within[number], dependence, admissible=not dependence),
+            make_null("N0r", within[number], no_within, admissible=not no_within),
             make_null("N3", theirs[number], why_no_twins),
         ]
         rows.append(
