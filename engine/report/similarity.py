@@ -88,9 +88,23 @@ def _of_cohort(cohort: Record) -> str:
     }
     html = paragraph(f"{about}.", "note")
     for title, rows in tables.items():
-        html += f"<h4>{title}</h4>\n{table(COLUMNS, list(rows(found)))}"
+        html += f"<h4>{title}</h4>\n{_table(list(rows(found)))}"
     html += _warnings(found["distances"]) + _reasons(found)
     return html + _consensus(found["consensus"], len(cohort["seeds"])) + _directed(cohort)
+
+
+def _table(rows: list[Row]) -> str:
+    """Return the rows without the columns in which none of them has anything."""
+    blank = (MISSING, "")
+    filled = [
+        number
+        for number in range(len(COLUMNS))
+        if any(
+            (cell.text if isinstance(cell, Cell) else cell) not in blank
+            for cell in (row[number] for row in rows)
+        )
+    ]
+    return table([COLUMNS[n] for n in filled], [[row[n] for n in filled] for row in rows])
 
 
 def _space_rows(found: Record) -> Iterator[Row]:
@@ -136,11 +150,11 @@ def _row(name: str, cell: Record, more: str = "", *, degrees: bool = False) -> R
         low, high = (_number(cell[end], degrees) for end in ("ci_low", "ci_high"))
         bounds = f"[{low}, {high}]"
     return [
-        Cell(name, "name"),
+        Cell(name, "w"),
         Cell(_number(cell["observed"], degrees), "chosen"),
         Cell(bounds, "w"),
         *(_null_cell(nulls.get(null), degrees) for null in NAMED),
-        ", ".join([*others, *([more] if more else [])]),
+        Cell(", ".join([*others, *([more] if more else [])]), "w"),
     ]
 
 

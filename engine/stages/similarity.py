@@ -55,7 +55,7 @@ from engine.subjects.surrogate import moments
 
 Floats = NDArray[np.float64]
 ENOUGH_ROWS, MOST_DRAWS = 1024, 64
-"""Random rows per null of the distances, in two dictionaries or more: a mean over many hardly varies."""
+"""Matched rows behind each null of the distances, whose mean hardly varies beyond."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ def measure_similarity(
     subset, ours, theirs, why = _sides(saes, live_SF, twin, twin_live_SF, stability)
     n_seeds = len(saes.seeds)
     found = _walk(ours, sign, list(combinations(range(n_seeds), 2)))
-    other = None if theirs is None else _walk(theirs, sign, ring(n_seeds))
+    other = None if theirs is None else _walk(theirs, sign, _enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)
     covariance_DD = moments(x_ND)[1]
     twin_rows = None if theirs is None else theirs.rows
@@ -180,6 +180,14 @@ def _outside(stability: Stability, subset: SubsetName) -> str:
     if covariance is None or covariance.admissible:
         return ""
     return covariance.reason or "the decoders leave the subspace of the activations"
+
+
+def _enough_pairs(side: Side) -> list[Pair]:
+    """Return pairs of twins to match: each seed in two, or fewer of large dictionaries."""
+    every = ring(len(side.kept_SF))
+    count = max(2, 2 * ENOUGH_ROWS * len(side.kept_SF) // int(side.kept_SF.sum()))
+    # Every second first: these share no seed.
+    return (every[::2] + every[1::2])[:count]
 
 
 def _walk(side: Side, sign: Sign, matched: Collection[Pair]) -> Found:
@@ -316,7 +324,7 @@ def _drawn(sizes: Sequence[int], d: int, sign: Sign) -> dict[str, float]:
     n = round(sum(sizes) / len(sizes))
     generator = torch.Generator().manual_seed(0)
     found: dict[str, list[float]] = {}
-    for _ in range(min(MOST_DRAWS, max(2, ENOUGH_ROWS // n))):
+    for _ in range(min(MOST_DRAWS, max(1, ENOUGH_ROWS // n))):
         a_ND, b_ND = (draw_rows(Law(n, d), generator) for _ in range(2))
         rows_N, columns_N = assignment(cosine_matrix(a_ND, b_ND, sign))
         for name, value_N in matched_distances(a_ND[rows_N], b_ND[columns_N], sign).items():
