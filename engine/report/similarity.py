@@ -197,6 +197,12 @@ def _reasons(found: Record) -> str:
     reasons = [str(cell["reason"]) for cell in cells if cell["reason"]]
     lacking = {str(n["reason"]) for n in found["enc_dec_alignment"]["nulls"] if n["value"] is None}
     missing = [str(found["consensus"]["null"]["reason"])] if lacking else []
+    reasons += [
+        f"{null['name']} is not admissible: {null['reason']}"
+        for cell in cells[2:]
+        for null in cell.get("nulls") or ()
+        if not null["admissible"] and null["value"] is not None and null["reason"]
+    ]
     told = dict.fromkeys([*reasons, *(f"N3 is missing: {why}" for why in missing if why)])
     return "".join(paragraph(f"{why[0].upper()}{why[1:]}.", "note") for why in told)
 

@@ -35,6 +35,9 @@ def cell(observed: float | None, *nulls: Record, **more: Any) -> Record:
     }
 
 
+OUTSIDE = null("N0r", 0.889, False, "atoms lie outside")
+
+
 def counts(clusters: int, share: float) -> Record:
     return {
         "clusters": {"all": clusters, "most": 2, "some": 1, "total": clusters + 3, "by_size": {}},
@@ -55,7 +58,7 @@ def similarity() -> Record:
         },
         "enc_dec_alignment": {**told, "all": told, "nulls": [null("untrained", 1.0)]},
         "subspace": [
-            cell(0.417, null("N0", 0.0625), null("N0r", 0.889, False), k=8, effective_rank=9, with_pca=told)
+            cell(0.417, null("N0", 0.0625), OUTSIDE, k=8, effective_rank=9, with_pca=told)
         ],
         "principal_angles": {
             "k": 2, "effective_rank": 9, "reason": "",
@@ -110,6 +113,7 @@ def test_every_number_stands_beside_its_null(study: Record) -> None:
 def test_what_is_missing_and_what_warns_is_said(study: Record) -> None:
     html = similarity_section(study)
     assert "Too many latents." in html
+    assert "N0r is not admissible: atoms lie outside." in html
     assert "⚠ L1: depends on the basis." in html
     assert all(text[:40] in html for text in CANNOT)
     consensus = study["cohorts"][0]["similarity"]["consensus"]
@@ -141,10 +145,11 @@ def test_the_overlap_figure_keeps_each_value_with_its_seeds(study: Record) -> No
     assert [tick.get_text() for tick in axes.get_xticklabels()] == labels
     shown = axes.collections[0].get_array()
     assert shown is not None
-    for i, a in enumerate(labels):
-        for j, b in enumerate(labels):
+    places = [int(label) for label in labels]
+    for i, a in enumerate(places):
+        for j, b in enumerate(places):
             if i != j:
-                assert shown[i][j] == pytest.approx((int(a) + int(b)) / 10_000)
+                assert shown[i][j] == pytest.approx((a + b) / 10_000)
     assert {(row[0], row[1]): row[2] for row in drawing.rows}[42, 789] == pytest.approx(0.0831)
 
 
