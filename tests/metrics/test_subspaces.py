@@ -25,7 +25,7 @@ from engine.metrics.subspaces import (
 
 def basis(rows: int, columns: int, seed: int) -> Tensor:
     g = torch.Generator().manual_seed(seed)
-    q, _ = torch.linalg.qr(torch.randn(rows, columns, generator=g, dtype=torch.float64))
+    q: Tensor = torch.linalg.qr(torch.randn(rows, columns, generator=g, dtype=torch.float64))[0]
     return q
 
 
