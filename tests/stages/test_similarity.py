@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.disk.rundir import CONSENSUS
+from engine.metrics.agreement import SubsetName
 from engine.metrics.stability import measure_stability
 from engine.saes.formats import TrainedSaes
 from engine.saes.weights import Weights
@@ -64,7 +65,7 @@ def measured(
         dependence=options.get("dependence", ""),
     )
     start = stacked(torch.randn(saes.weights.W_dec.shape, generator=generator))
-    headline = ("mean_max_cos", "live")
+    headline: tuple[str, SubsetName] = ("mean_max_cos", "live")
     return measure_similarity(
         x_ND, saes, live_SF, start, twin, twin_live_SF, stability, headline, **options
     )
@@ -159,6 +160,13 @@ def test_features_that_are_not_live_take_no_part() -> None:
     assert "no live feature" in found.summary["mmcs"]["live"]["reason"]
 
 
+def test_members_of_clusters_are_numbers_among_all_features() -> None:
+    live = torch.ones(2, F, dtype=torch.bool)
+    live[0, :7], live[1, :9] = False, False
+    found = measured(stacked(drawn(1).repeat(2, 1, 1)), live=live)
+    assert sorted(found.consensus.members.tolist()) == [[f, f] for f in range(9, F)]
+
+
 def test_dependent_seeds_have_no_random_directions_for_a_null() -> None:
     said = measured(stacked(drawn(3)), dependence="they share their start").summary
     for cell in (said["distances"]["l2"], said["subspace"][0]):
@@ -193,7 +201,7 @@ def test_a_cell_is_the_jackknife_of_both_directions() -> None:
 
 def test_a_study_has_them_in_summary_table_and_artifact(execute: Execute, tmp_path: Path) -> None:
     data = read_study("planted").model_dump(mode="json")
-    data["subject"] |= {"samples": 3000}
+    data["subject"] |= {"samples": 6000}
     data |= {"seeds": [1, 2, 3]}
     _, outcome = execute(data)
     assert not outcome.failed
