@@ -52,13 +52,13 @@ PANELS = {
 def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     """Draw the headline metric for every pair of seeds, with the null on the colour bar.
 
-    None if no pair could be measured.
+    Seeds that are alike stand beside each other, for reading only. None if no pair could be measured.
     """
-    cell, seeds = headline(cohort), cohort["seeds"]
+    cell, (seeds, places) = headline(cohort), _reading_order(cohort)
     pairs = np.array(
         [[np.nan if value is None else value for value in row] for row in cell["pairs"]],
         dtype=float,
-    )
+    )[np.ix_(places, places)]
     if not np.isfinite(pairs).any():
         return None
     count = len(seeds)
@@ -88,12 +88,22 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
         wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
     )
     rows = [
-        (seeds[i], seeds[j], cell["pairs"][i][j])
+        (seeds[i], seeds[j], cell["pairs"][places[i]][places[j]])
         for i in range(count)
         for j in range(count)
         if i != j
     ]
     return Drawing(name, figure, ("seed_a", "seed_b", cohort["headline"]["metric"]), rows)
+
+
+def _reading_order(cohort: Record) -> tuple[list[int], list[int]]:
+    """Return the seeds, those alike beside each other where that order is known, and their places."""
+    seeds = list(cohort["seeds"])
+    known = (cohort.get("similarity") or {}).get("seed_order") or {}
+    order = known.get("order")
+    if not order or sorted(order) != sorted(seeds):
+        order = seeds
+    return list(order), [seeds.index(seed) for seed in order]
 
 
 def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawing | None:

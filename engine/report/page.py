@@ -22,6 +22,7 @@ from engine.report.geometry_section import geometry_section
 from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
+from engine.report.similarity import similarity_section
 from engine.report.sweeps import counts, crowded, every_warning, missing, other_warnings
 from engine.report.wording import (
     Record,
@@ -40,7 +41,8 @@ from engine.report.wording import (
 
 CAPTIONS = {
     "overlap": "Headline similarity of every pair of seeds. The line on the colour bar is what chance scores; "
-    "whether darker cells mean agreement beyond it is for the interval of κ to say.",
+    "whether darker cells mean agreement beyond it is for the interval of κ to say. Seeds that are alike stand "
+    "beside each other: an order of seeds for reading only.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
     "figures carry the verdict; the code names the null.",
     "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
@@ -231,6 +233,7 @@ SECTIONS = [
     ("result", "Result", _result),
     ("meaning", "What this means", _notes),
     ("nulls", "Every metric and null", _ladder),
+    ("similarity", "Other measures of similarity", lambda summary, _: similarity_section(summary)),
     ("quality", "Quality of the autoencoders", _quality),
     ("truth", "Ground truth", _truth),
     ("geometry", "Geometry", geometry_section),
@@ -239,5 +242,5 @@ SECTIONS = [
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
-MARKED = frozenset({"result", "nulls", "quality", "truth", "geometry", "subject"})
+MARKED = frozenset({"result", "nulls", "similarity", "quality", "truth", "geometry", "subject"})
 """Sections with results, which carry the mark of failed gates."""

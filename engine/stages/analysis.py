@@ -13,7 +13,7 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
-from engine.metrics.agreement import Stability
+from engine.metrics.agreement import Stability, SubsetName
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
@@ -30,6 +30,7 @@ from engine.stages.flags import (
 )
 from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
+from engine.stages.similarity import Similarity, measure_similarity, save_consensus
 from engine.stages.truth import Truth, latents, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
@@ -56,19 +57,23 @@ def run(context: Context) -> Result:
     survey = survey_of(read_subject(inputs["subject"]), live_SF)
     truth, recovered = _truth(inputs, hook, x_ND, saes, start, survey)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
+    plain = stability.to_json()
+    subset = _headline_subset(plain)
+    similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
     columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
-    write_features(folder, hook, saes, live_SF, stability, surrogate_match, columns)
+    write_features(
+        folder, hook, saes, live_SF, stability, surrogate_match, columns, similar.consensus
+    )
+    save_consensus(folder, similar.consensus, saes.seeds)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
     cohort["quality"]["loss_recovered"] = recovered
-    plain = stability.to_json()
     warnings = red_flags(results, settings["training"], cohort, plain)
     if reason:
         warnings.append(reason)
-    subset = _headline_subset(plain)
     return {
         "cohort": {
             **cohort,
@@ -78,6 +83,7 @@ def run(context: Context) -> Result:
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
             "geometry": geometry.summary,
+            "similarity": similar.summary,
             "warnings": warnings,
         }
     }
@@ -131,6 +137,31 @@ def _stability(
         draws=options.draws,
         tau=options.tau,
         dependence=dependence(settings),
+    )
+
+
+def _similarity(
+    inputs: dict[str, RunDirectory],
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    twin: TrainedSaes | None,
+    start: TrainedSaes,
+    live_SF: Tensor,
+    stability: Stability,
+    subset: SubsetName,
+) -> Similarity:
+    drawn = inputs["surrogate"].read_job()["config"]["surrogate"] if twin else None
+    return measure_similarity(
+        x_ND,
+        saes,
+        live_SF,
+        start,
+        twin,
+        _live(twin) if twin else None,
+        stability,
+        (HEADLINE_METRIC, subset),
+        surrogate_seed=int(drawn["seed"]) if drawn else 0,
+        dependence=dependence(inputs["cohort"].read_job()["config"]),
     )
 
 
@@ -199,7 +230,7 @@ def _describe(
     }
 
 
-def _headline_subset(plain: dict[str, Any]) -> str:
+def _headline_subset(plain: dict[str, Any]) -> SubsetName:
     """Return `live` where it can be measured: dead rows never left their random start and agree by
     chance alone, so they would dilute what the seeds share."""
     live = plain["metrics"].get(HEADLINE_METRIC, {}).get("live")
