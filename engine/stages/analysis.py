@@ -28,7 +28,8 @@ from engine.stages.flags import (
     starts_at_chance,
 )
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
-from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
+from engine.stages.recovery import correlate_stability
+from engine.stages.truth import Truth, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -51,16 +52,16 @@ def run(context: Context) -> Result:
     reason = dependence(settings)
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
-    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
+    truth = _truth(inputs, hook, x_ND, saes, start, live_SF, stability)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
     write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
-    cohort["quality"]["loss_recovered"] = recovered
+    cohort["quality"]["loss_recovered"] = truth.loss_recovered
     plain = stability.to_json()
-    warnings = red_flags(results, settings["training"], cohort, plain)
+    warnings = red_flags(results, settings["training"], cohort, plain) + truth.warnings
     if reason:
         warnings.append(reason)
     subset = _headline_subset(plain)
@@ -135,15 +136,19 @@ def _truth(
     saes: TrainedSaes,
     start: TrainedSaes,
     live_SF: Tensor,
-) -> tuple[Truth, dict[str, Any] | None]:
-    """Return the agreement with the ground truth, and the loss recovered where there is a model."""
-    subject = read_subject(inputs["subject"])
-    if not isinstance(subject, Modular):
-        return score_planted(inputs["subject"], x_ND, saes, live_SF), None
-    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
-    held_out = read_held_out(inputs["cohort"])
-    recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
-    return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
+    stability: Stability,
+) -> Truth:
+    """Return the agreement with the ground truth, and whether the features that agree are the stable ones."""
+    subject, run = read_subject(inputs["subject"]), inputs["subject"]
+    if isinstance(subject, Modular):
+        held_out = read_held_out(inputs["cohort"])
+        truth = score_modular(subject, run, hook, x_ND, saes, start, live_SF, stability, held_out)
+    else:
+        truth = score_planted(run, x_ND, saes, live_SF)
+    if truth.summary is not None:
+        found = correlate_stability(truth.features, stability, live_SF)
+        truth.summary["stability_correlation"] = found
+    return truth
 
 
 def _describe(
