@@ -18,6 +18,9 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.metrics import fourier
 
+_CONSTANT = 1e-6
+"""Spread of logits, relative to the largest, that is float32 noise."""
+
 
 def gradient_symmetry(toward_a_MD: Tensor, toward_b_MD: Tensor) -> float:
     """s_g: mean cosine of ∂Q_c/∂E_a and ∂Q_c/∂E_b over samples (a, b, c).
@@ -53,6 +56,6 @@ def distance_irrelevance(correct_PP: Tensor, task: fourier.Task = "add") -> floa
     # Row d holds the n pairs (i, i - d): every s once, or for even n every second s twice.
     by_distance = x[line, (line - line[:, None]) % space.order]
     whole = float(x.std(correction=0))
-    if whole <= 1e-12 * float(x.abs().max()):
+    if whole <= _CONSTANT * float(x.abs().max()):
         return math.nan
     return float(by_distance.std(1, correction=0).mean()) / whole

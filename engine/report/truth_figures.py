@@ -20,8 +20,8 @@ def draw_ablation(cohort: Record, name: str, label: str) -> Drawing | None:
     if "matrix" not in found or not any(v is not None for row in found["matrix"] for v in row):
         return None
     keys = [str(key) for key in found["keys"]]
-    side = max(1.7, 0.56 * len(keys))
-    figure = new_figure(2 * side + 2.6, side + 1.2)
+    side = max(1.2, 0.42 * len(keys))
+    figure = new_figure(2 * side + 1.7, side + 1.5)
     panels = figure.subplots(1, 2)
     mesh = None
     for axes, (kind, title) in zip(panels, PANELS.items(), strict=True):
@@ -32,7 +32,7 @@ def draw_ablation(cohort: Record, name: str, label: str) -> Drawing | None:
             np.ma.masked_invalid(values), cmap=BLUES, vmin=0, vmax=1, edgecolors=PAPER, linewidth=2
         )
         _label(axes, keys, values)
-        axes.set_title(wrapped(title, side + 0.5, 8, bold=False), fontweight="normal", fontsize=8)
+        axes.set_title(wrapped(title, side + 0.3, 8, bold=False), fontweight="normal", fontsize=8)
     panels[0].set_ylabel("ablated frequency")
     bar = figure.colorbar(mesh, ax=list(panels), shrink=0.9, aspect=18, pad=0.03)  # type: ignore[arg-type]
     bar.outline.set_visible(False)
@@ -64,7 +64,7 @@ def _label(axes: Axes, keys: list[str], values: np.ndarray) -> None:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (k, i), value in np.ndenumerate(values):
-        text = "–" if np.isnan(value) else fraction(float(value))
+        text = "–" if np.isnan(value) else fraction(float(value), 2)
         # The two text colours of the cells are not the page's: cells look the same on any ground.
         colour = "#ffffff" if value > DARK else "#0a0a0a"
-        axes.text(i + 0.5, k + 0.5, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.text(i + 0.5, k + 0.5, text, ha="center", va="center", color=colour, fontsize=7.5)

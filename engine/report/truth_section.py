@@ -22,7 +22,7 @@ from engine.report.wording import (
 Row = list[str | Cell]
 RUNS = {
     "clean": "the model itself",
-    "untrained": "an untrained SAE",
+    "untrained": "an untrained SAE (first seed)",
     "mean": "the mean activation",
 }
 KINDS = {"stable": "most stable", "active": "most active", "random": "random"}
@@ -166,7 +166,7 @@ def _correlation(summary: Record, cohorts: Sequence[Record]) -> str:
             for name, value in agreements.items():
                 permutations = value["permutations"]
                 rho = fraction(value["mean"])
-                bounds = MISSING
+                bounds = f"none: {value['no_interval']}" if "no_interval" in value else MISSING
                 if value["ci_low"] is not None and value["ci_high"] is not None:
                     bounds = f"[{fraction(value['ci_low'])}, {fraction(value['ci_high'])}]"
                 what = [Cell(SCORES.get(score, score), "w"), Cell(AGREEMENTS.get(name, name), "w")]

@@ -18,6 +18,7 @@ from engine.metrics.recovery_correlation import (
     median_best,
     shared_by,
 )
+from engine.metrics.uncertainty import MIN_SEEDS
 
 SCORES = ("plane_energy", "selectivity", "truth_cosine")
 """Columns that say how true a feature is, as far as a subject has them."""
@@ -57,6 +58,12 @@ def _summary(found: RankCorrelation) -> dict[str, Any]:
     }
     if not math.isfinite(found.mean):
         summary["missing"] = "fewer than four live features, or all of one value"
+    elif not math.isfinite(found.low):
+        summary["no_interval"] = (
+            "fewer than three seeds"
+            if len(found.per_seed) < MIN_SEEDS
+            else "constant without a seed"
+        )
     return summary
 
 

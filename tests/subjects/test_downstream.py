@@ -28,9 +28,9 @@ def made_up(settings: Modular, seed: int = 9) -> Network:
     size, generator = settings.transformer, torch.Generator().manual_seed(seed)
     D, M = size.d_model, size.d_mlp
     shapes: dict[str, tuple[int, ...]] = {
-        "tok_embed.weight": (11, D),
+        "tok_embed.weight": (settings.modulus + 4, D),
         "pos.weight": (len(settings.positions()), D),
-        "head.weight": (7, D),
+        "head.weight": (settings.modulus, D),
         "ln_out.weight": (D,),
         "ln_out.bias": (D,),
     }
