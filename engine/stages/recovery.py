@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor
 
 from engine.metrics.agreement import Stability
-from engine.metrics.recovery_correlation import (
+from engine.metrics.rank_correlation import (
     RankCorrelation,
     correlate,
     median_best,

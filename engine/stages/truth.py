@@ -90,7 +90,7 @@ def score_modular(
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
     downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
     model = Interventions(problem, downstream, x_ND, held_out, ks, task)
-    scores = []
+    scores: list[tuple[Recovery, FeatureScores]] = []
     columns: list[Columns] = []
     effects: list[SeedEffects] = []
     for s in range(len(saes.seeds)):
@@ -108,19 +108,8 @@ def score_modular(
     )
     null = scores[0][0].null
     summary = {
-        "recall": spread([recovery.recall for recovery, _ in scores]),
-        "precision": spread([recovery.precision for recovery, _ in scores]),
-        "planes": [
-            {"family": q.family, "k": q.k, "share": q.share, "exists": q.exists}
-            for q in found.planes
-        ],
+        **_plane_summary(found, scores, rank),
         "baselines": _baseline_summary(controls),
-        "activation_rank": rank,
-        "energy_null": {
-            "expected_max": null.expected_max,
-            "beyond": null.beyond,
-            "powerless": null.powerless,
-        },
         "features": _map_summary([maps for _, maps in scores], live_SF),
         **_classes(x_ND, p, task, saes, live_SF),
         "coverage": _coverage(x_ND, found.existing, rank, saes, live_SF),
@@ -130,6 +119,27 @@ def score_modular(
     recovered = spread([one.splice["loss_recovered"] for one in effects])
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
     return Truth(summary, columns, recovered, _power_warnings(null, rank))
+
+
+def _plane_summary(
+    found: Planes, scores: Sequence[tuple[Recovery, FeatureScores]], rank: float
+) -> dict[str, Any]:
+    """Return recall and precision, the planes themselves, and what random directions would reach."""
+    null = scores[0][0].null
+    return {
+        "recall": spread([recovery.recall for recovery, _ in scores]),
+        "precision": spread([recovery.precision for recovery, _ in scores]),
+        "planes": [
+            {"family": q.family, "k": q.k, "share": q.share, "exists": q.exists}
+            for q in found.planes
+        ],
+        "activation_rank": rank,
+        "energy_null": {
+            "expected_max": null.expected_max,
+            "beyond": null.beyond,
+            "powerless": null.powerless,
+        },
+    }
 
 
 def _intervene(

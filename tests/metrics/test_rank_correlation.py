@@ -9,7 +9,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from engine.errors import InputError
-from engine.metrics.recovery_correlation import correlate, median_best, shared_by, spearman
+from engine.metrics.rank_correlation import correlate, median_best, shared_by, spearman
 
 
 def everything(count: int, features: int) -> list[np.ndarray]:
