@@ -24,7 +24,7 @@ from engine.stages.truth import Truth, score_modular, score_planted
 from engine.study.sae import ReLU
 from engine.study.subject import Modular, Planted
 from engine.subjects.planted import make_planted, save_planted
-from tests.subjects.test_downstream import made_up
+from tests.subjects.networks import made_up
 
 P, KEYS, D, HOOK = 13, (1, 2), 6, "blocks.0.hook_resid_post"
 SEEDS = (1, 2, 3)

@@ -13,6 +13,7 @@ from engine.subjects.downstream import BESIDE, Downstream
 from engine.subjects.gradients import fresh_network, logit_gradients
 from engine.subjects.reader import CHUNK, Network, logits, read_hooks, spliced_logits
 from engine.subjects.transformer import make_transformer, network, weights
+from tests.subjects.networks import made_up
 
 
 def config(**size: object) -> Modular:
@@ -21,30 +22,6 @@ def config(**size: object) -> Modular:
     return Modular.model_validate(
         {"modulus": 7, "tokens": tokens, "transformer": {**small, **size}}
     )
-
-
-def made_up(settings: Modular, seed: int = 9) -> Network:
-    """A network whose biases and norms are not at their trivial starting values, without TransformerLens."""
-    size, generator = settings.transformer, torch.Generator().manual_seed(seed)
-    D, M = size.d_model, size.d_mlp
-    shapes: dict[str, tuple[int, ...]] = {
-        "tok_embed.weight": (settings.modulus + 4, D),
-        "pos.weight": (len(settings.positions()), D),
-        "head.weight": (settings.modulus, D),
-        "ln_out.weight": (D,),
-        "ln_out.bias": (D,),
-    }
-    for n in range(size.layers):
-        block = f"layers.{n}"
-        for part, shape in (
-            ("attn.q", (D, D)), ("attn.k", (D, D)), ("attn.v", (D, D)), ("attn.o", (D, D)),
-            ("mlp.fc_in", (M, D)), ("mlp.fc_out", (D, M)), ("ln1", (D,)), ("ln2", (D,)),
-        ):  # fmt: skip
-            shapes[f"{block}.{part}.weight"] = shape
-            shapes[f"{block}.{part}.bias"] = shape[:1]
-    drawn = {name: 0.4 * torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-    normalized = size.normalization != "none"
-    return Network(drawn, size.layers, size.heads, normalized, 1e-5, size.activation == "gelu")
 
 
 SETTINGS = [
