@@ -87,7 +87,7 @@ def _splice(summary: Record, cohorts: Sequence[Record]) -> str:
                 Cell(quantity(values["margin"]), chosen),
                 Cell(fraction(values["fve"], 3), chosen),
             ]
-            rows.append([_name(summary, cohort, not number), Cell(what, "w"), *cells])
+            rows.append([_name(summary, cohort, not number), what, *cells])
     if not rows:
         return ""
     columns = ("cohort", "run", ">loss", ">loss recovered", ">accuracy", ">margin", ">FVE")
@@ -144,7 +144,7 @@ def _groups(summary: Record, cohorts: Sequence[Record], figures: str) -> str:
             )
         ]
         values[0], values[2] = Cell(values[0].text, "chosen"), Cell(values[2].text, "chosen")
-        rows.append([_name(summary, cohort), *values, sizes])
+        rows.append([_name(summary, cohort), *values, Cell(sizes, "w")])
     if not rows:
         return ""
     heads = (">own frequency", ">random group", ">others", ">random group", "group sizes")
