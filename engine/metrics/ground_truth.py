@@ -31,6 +31,9 @@ LEAST_SHARE = 0.01
 ENERGY = 0.9
 """In-plane energy from which an atom belongs to a plane."""
 
+LEVEL = 0.05
+"""Share of random directions beyond `ENERGY` from which the energy null has no power."""
+
 _ROUNDING = 1e-9
 
 
@@ -77,6 +80,11 @@ class EnergyNull:
     critical_max: float
     beyond: float
     """Probability that one direction reaches `ENERGY` in at least one plane (at most)."""
+
+    @property
+    def powerless(self) -> bool:
+        """Whether random directions reach `ENERGY` so often that reaching it proves nothing."""
+        return self.beyond >= LEVEL
 
 
 @dataclass(frozen=True)
@@ -196,12 +204,13 @@ def energy_null(d: float, n: int, count: int = 1, level: float = 0.05) -> Energy
     """In-plane energy of n random directions: Beta(1, (d-2)/2) each, F(s) = 1-(1-s)^((d-2)/2).
 
     `d` is the width, or the activations' rank (may be fractional). With `count` planes the
-    maximum is over n·count energies (exact for one plane, an upper bound for several).
+    maximum is over n·count energies (exact for one plane, an upper bound for several). A rank
+    of at most 2 leaves no direction outside a plane: every energy is 1, and nothing can be told.
     """
-    if d < 2 or n < 1 or count < 1 or not 0 < level < 1:
-        raise InputError("energy null", f"d {d}, n {n}, {count} planes", "d ≥ 2, n ≥ 1, 1 plane")
+    if d < 1 - _ROUNDING or n < 1 or count < 1 or not 0 < level < 1:
+        raise InputError("energy null", f"d {d}, n {n}, {count} planes", "d ≥ 1, n ≥ 1, 1 plane")
     half, draws = (d - 2) / 2, n * count
-    if half == 0:
+    if half <= 0:
         return EnergyNull(1.0, 1.0, 1.0, 1.0)
     # max s = 1 - (min v)^(1/half) for v uniform, whose moment is a ratio of gamma functions.
     power = 1 / half

@@ -11,6 +11,7 @@ from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
 from engine.report.sweep_figures import draw_sweeps
 from engine.report.sweeps import crowded
+from engine.report.truth_figures import draw_ablation
 from engine.report.wording import Record, cohort_label, gates_mark
 
 NAME_LENGTH = 32
@@ -41,6 +42,9 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
         drawings += draw_sweeps(summary)
         drawings.append(draw_kappa(summary) if each else None)
         drawings.append(draw_quality(summary))
+        for number, cohort in enumerate(each):
+            name, label = figure_name("ablation", number, cohort), cohort_label(summary, cohort)
+            drawings.append(draw_ablation(cohort, name, label))
         drawings += draw_geometry(summary)
         subject = summary["subject"]
         drawings.append(draw_grokking(subject, material["subject_curves"]))

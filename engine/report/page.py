@@ -24,6 +24,7 @@ from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
 from engine.report.similarity import similarity_section
 from engine.report.sweeps import counts, crowded, every_warning, missing, other_warnings
+from engine.report.truth_section import truth_section
 from engine.report.wording import (
     Record,
     cohort_label,
@@ -51,6 +52,8 @@ CAPTIONS = {
     "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
     "generalised. Restricted: the key frequencies alone; excluded: all but them.",
     "spectrum": "How much of logits and embedding lies at each frequency; the key frequencies are labelled.",
+    "ablation": "What is left of each key frequency in the logits once the features of one are ablated, mean "
+    "over seeds. Ideal: 0 on the diagonal, 1 elsewhere.",
     "curves": "Training of the cohort. Thick: median over seeds; band: their extremes; thin: each seed.",
 }
 """What a figure shows, by the kind that begins its name."""
@@ -161,10 +164,11 @@ def _quality(summary: Record, figures: Mapping[str, str]) -> str:
     return tables + _figures_of(figures, "quality", "curves")
 
 
-def _truth(summary: Record, _: Mapping[str, str]) -> str:
+def _truth(summary: Record, figures: Mapping[str, str]) -> str:
     if not any(truth_measures(cohort) for cohort in summary["cohorts"]):
         return ""
-    return truth_table(summary) + planes_table(summary)
+    more = truth_section(summary, _figures_of(figures, "ablation"))
+    return truth_table(summary) + planes_table(summary) + more
 
 
 def _subject(summary: Record, figures: Mapping[str, str]) -> str:

@@ -30,8 +30,10 @@ from engine.stages.flags import (
 )
 from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
+from engine.stages.planted import score_planted
+from engine.stages.recovery import correlate_stability
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
-from engine.stages.truth import Truth, latents, loss_recovered, score_modular, score_planted
+from engine.stages.truth import Truth, latents, score_modular
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -55,7 +57,7 @@ def run(context: Context) -> Result:
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
     survey = survey_of(read_subject(inputs["subject"]), live_SF)
-    truth, recovered = _truth(inputs, hook, x_ND, saes, start, survey)
+    truth = _truth(inputs, hook, x_ND, saes, start, survey, stability)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     plain = stability.to_json()
     subset = _headline_subset(plain)
@@ -70,8 +72,8 @@ def run(context: Context) -> Result:
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
-    cohort["quality"]["loss_recovered"] = recovered
-    warnings = red_flags(results, settings["training"], cohort, plain)
+    cohort["quality"]["loss_recovered"] = truth.loss_recovered
+    warnings = red_flags(results, settings["training"], cohort, plain) + truth.warnings
     if reason:
         warnings.append(reason)
     return {
@@ -172,15 +174,21 @@ def _truth(
     saes: TrainedSaes,
     start: TrainedSaes,
     survey: Survey,
-) -> tuple[Truth, dict[str, Any] | None]:
-    """Return the agreement with the ground truth, and the loss recovered where there is a model."""
-    subject, live_SF = read_subject(inputs["subject"]), survey.live_SF
-    if not isinstance(subject, Modular):
-        return score_planted(inputs["subject"], x_ND, saes, live_SF), None
-    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF, survey.see)
-    held_out = read_held_out(inputs["cohort"])
-    recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
-    return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
+    stability: Stability,
+) -> Truth:
+    """Return the agreement with the ground truth, and whether the features that agree are the stable ones."""
+    subject, run, live_SF = read_subject(inputs["subject"]), inputs["subject"], survey.live_SF
+    if isinstance(subject, Modular):
+        held_out = read_held_out(inputs["cohort"])
+        truth = score_modular(
+            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, survey.see
+        )
+    else:
+        truth = score_planted(run, x_ND, saes, live_SF)
+    if truth.summary is not None:
+        found = correlate_stability(truth.features, stability, live_SF)
+        truth.summary["stability_correlation"] = found
+    return truth
 
 
 def _describe(

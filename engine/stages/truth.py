@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -16,8 +16,12 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.metrics.activation_maps import FeatureScores, score_features
+from engine.metrics.agreement import Stability
+from engine.metrics.coverage import SATURATED, coverage, match_classes
 from engine.metrics.ground_truth import (
+    ENERGY,
     FAMILIES,
+    EnergyNull,
     Plane,
     Planes,
     Recovery,
@@ -28,15 +32,15 @@ from engine.metrics.ground_truth import (
     random_directions,
     recover,
 )
-from engine.metrics.matching import truth_match
 from engine.metrics.nulls import effective_rank
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
 from engine.stages.artifacts import WEIGHTS
+from engine.stages.causal import Interventions, SeedEffects, summarise
+from engine.stages.clock import measure_clock
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem
-from engine.subjects.planted import PlantedData, load_planted
-from engine.subjects.reader import logits, spliced_logits
+from engine.subjects.downstream import Downstream
 from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
 
@@ -55,6 +59,10 @@ class Truth:
     """Per seed, named columns [F]."""
     planes: tuple[Plane, ...] = ()
     """The true planes that exist."""
+    loss_recovered: dict[str, Any] | None = None
+    """By seed, and of an SAE that was never trained; None without a model."""
+    warnings: list[str] = field(default_factory=list)
+    """What a reader must know before believing it."""
 
 
 def score_modular(
@@ -63,10 +71,14 @@ def score_modular(
     hook: str,
     x_ND: Tensor,
     saes: TrainedSaes,
+    start: TrainedSaes,
     live_SF: Tensor,
+    stability: Stability,
+    held_out: Tensor,
     see: Callable[[int, Tensor], None],
 ) -> Truth:
-    """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing.
+    """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing,
+    and what its features do to the answers.
 
     `see` is shown the latents [N, F] of every seed, by its place: they are computed once.
 
@@ -77,41 +89,170 @@ def score_modular(
     ks = run.read_result()["key_frequencies"]
     found = planes(x_ND, p, ks, task)
     rank = effective_rank(moments(x_ND)[1])
-    scores = []
+    problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
+    downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
+    model = Interventions(problem, downstream, x_ND, held_out, ks, task)
+    scores: list[tuple[Recovery, FeatureScores]] = []
     columns: list[Columns] = []
+    effects: list[SeedEffects] = []
     for s in range(len(saes.seeds)):
         recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
-        codes_NF = latents(saes, s, x_ND)
-        see(s, codes_NF)
-        maps = score_features(codes_NF, p, task)
+        z_NF = latents(saes, s, x_ND)
+        see(s, z_NF)
+        maps = score_features(z_NF, p, task)
         scores.append((recovery, maps))
         columns.append(_modular_columns(recovery, maps, found))
+        effects.append(_intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found))
+    once = start.select(start.seeds[0])
+    untrained = model.splice(once.decode(once.encode(x_ND))[0])
+    neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
     controls = baselines(
-        x_ND,
-        found.existing,
-        saes.config.d_sae,
-        neuron_directions(run, hook, found.planes[0].basis.shape[0]),
-        seeds=BASELINE_SEEDS,
-        rank=rank,
+        x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
     )
-    truth = class_truth(x_ND, p, task)
+    null = scores[0][0].null
     summary = {
+        **_plane_summary(found, scores, rank),
+        "baselines": baseline_summary(controls),
+        "features": _map_summary([maps for _, maps in scores], live_SF),
+        **_classes(x_ND, p, task, saes, live_SF),
+        "coverage": _coverage(x_ND, found.existing, rank, saes, live_SF),
+        **summarise(model, untrained, effects),
+        "clock": measure_clock(subject, problem, network, model.clean_NC),
+    }
+    recovered = spread([one.splice["loss_recovered"] for one in effects])
+    recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
+    warnings = _power_warnings(null, rank)
+    return Truth(summary, columns, tuple(found.existing), recovered, warnings)
+
+
+def _plane_summary(
+    found: Planes, scores: Sequence[tuple[Recovery, FeatureScores]], rank: float
+) -> dict[str, Any]:
+    """Return recall and precision, the planes themselves, and what random directions would reach."""
+    null = scores[0][0].null
+    return {
         "recall": spread([recovery.recall for recovery, _ in scores]),
         "precision": spread([recovery.precision for recovery, _ in scores]),
         "planes": [
             {"family": q.family, "k": q.k, "share": q.share, "exists": q.exists}
             for q in found.planes
         ],
-        "baselines": _baseline_summary(controls),
         "activation_rank": rank,
         "energy_null": {
-            "expected_max": scores[0][0].null.expected_max,
-            "beyond": scores[0][0].null.beyond,
+            "expected_max": null.expected_max,
+            "beyond": null.beyond,
+            "powerless": null.powerless,
         },
-        "class_truth": {"share": truth.share, "null": truth.null},
-        "features": _map_summary([maps for _, maps in scores], live_SF),
     }
-    return Truth(summary, columns, tuple(found.existing))
+
+
+def _intervene(
+    model: Interventions,
+    saes: TrainedSaes,
+    s: int,
+    z_NF: Tensor,
+    live_F: Tensor,
+    stability: Stability,
+    recovery: Recovery,
+    found: Planes,
+) -> SeedEffects:
+    """Intervene on one seed: a feature belongs to the frequency of the plane with most of its energy."""
+    keys = torch.tensor([-1, *(model.keys.index(plane.k) for plane in found.existing)])
+    others = [t for t in range(len(saes.seeds)) if t != s]
+    best_TF = torch.from_numpy(stability.features.best[s][others])
+    stable_F = best_TF.quantile(0.5, dim=0) if others else best_TF.new_zeros(len(live_F))
+    weights = saes.weights
+    return model.measure(
+        z_NF,
+        weights.W_dec[s],
+        weights.b_dec[s],
+        live_F,
+        stable_F,
+        keys[recovery.best_plane + 1],
+        saes.seeds[s],
+    )
+
+
+def _power_warnings(null: EnergyNull, rank: float) -> list[str]:
+    if not null.powerless:
+        return []
+    if rank <= 2:
+        said = "no direction of theirs lies outside a plane"
+    else:
+        said = f"a random direction reaches in-plane energy {ENERGY} with probability {null.beyond:.2g}"
+    return [
+        f"the activations have an effective rank of {rank:.1f}, where {said}: recall and precision "
+        "of the planes have no power here"
+    ]
+
+
+def _coverage(
+    x_ND: Tensor, truth: Sequence[Plane], rank: float, saes: TrainedSaes, live_SF: Tensor
+) -> dict[str, Any]:
+    """Return how much of the planes the leading subspace of each decoder covers, beside that of PCA."""
+    r = max(1, math.ceil(rank - 1e-6))
+    if not truth:
+        return {"missing": "no plane exists at this hook"}
+    found = [
+        coverage(d_FD, truth, r, live)
+        for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
+    ]
+    pca = coverage(pca_directions(x_ND, 1 - 1e-12)[:r], truth, r)
+    warning = None
+    if r >= x_ND.shape[1]:
+        warning = "the subspace is the whole space: coverage is 1 whatever the atoms"
+    elif pca.mean >= SATURATED and min(one.mean for one in found) >= SATURATED:
+        warning = (
+            f"the first {r} principal components cover the planes as well: coverage only says that the "
+            "decoders span what the activations span"
+        )
+    return {
+        **spread([one.mean for one in found]),
+        "rank": r,
+        "null": pca.null,
+        "pca": pca.mean,
+        "planes": [
+            {"family": q.family, "k": q.k, **spread([float(one.planes[n]) for one in found])}
+            for n, q in enumerate(truth)
+        ],
+        "warning": warning,
+    }
+
+
+def _classes(x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor) -> dict[str, Any]:
+    """Return answer classes as truth: their share of the variance, and which atoms are class means."""
+    truth = class_truth(x_ND, p, task)
+    found = [
+        match_classes(d_FD, truth.means, live)
+        for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
+    ]
+    size = max(1, round(float(live_SF.sum()) / len(live_SF)))
+    count, width = truth.means.shape
+    controls = {
+        "pca": pca_directions(x_ND),
+        "random": random_directions(size, width, 0),
+        "random_covariance": random_directions(size, width, 0, x_ND),
+    }
+    beside = {name: match_classes(atoms, truth.means) for name, atoms in controls.items()}
+    return {
+        "class_truth": {"share": truth.share, "null": truth.null},
+        "classes": {
+            "count": count,
+            **{m: spread([getattr(one, m) for one in found]) for m in CLASS_MATCH},
+            "baselines": {
+                name: {m: _finite(getattr(one, m)) for m in CLASS_MATCH}
+                for name, one in beside.items()
+            },
+            "lookup_possible": saes.config.d_sae >= count,
+        },
+    }
+
+
+CLASS_MATCH = ("recall", "precision", "cosine")
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
@@ -146,6 +287,7 @@ def _modular_columns(recovery: Recovery, maps: FeatureScores, found: Planes) -> 
         "plane_family": family[recovery.best_plane + 1],
         "plane_energy": recovery.best_energy,
         "selectivity": maps.selectivity,
+        "rectified_selectivity": maps.rectified,
         "frequency": maps.frequency,
         "frequency_family": maps.family,
         "localisation": maps.localisation,
@@ -166,6 +308,7 @@ def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, An
     return {
         "selectivity": medians([m.selectivity for m in maps]),
         "selectivity_null": maps[0].selectivity_null,
+        "rectified_selectivity": medians([m.rectified for m in maps]),
         "family": medians([m.family for m in maps]),
         "family_control": medians([m.family_control for m in maps]),
         "eta2": {name: medians([m.eta2[n] for m in maps]) for n, name in enumerate(FAMILIES)},
@@ -174,125 +317,8 @@ def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, An
     }
 
 
-@dataclass(frozen=True)
-class LossRecovered:
-    """(CE_mean − CE_sae)/(CE_mean − CE_clean): 1 is as good as the real activations, 0 as their mean."""
-
-    per_seed: list[float]
-    untrained: float
-    """The same of an SAE that was never trained: how little the measure asks here."""
-
-
-def loss_recovered(
-    subject: Modular,
-    run: RunDirectory,
-    hook: str,
-    x_ND: Tensor,
-    saes: TrainedSaes,
-    start: TrainedSaes,
-    held_out: Tensor,
-) -> LossRecovered:
-    """Splice each seed's reconstruction at the read position; on held-out pairs, in nats. `start` are the
-    same SAEs before training."""
-    problem = make_problem(subject)
-    network = read_network(subject, run.artifacts / WEIGHTS)
-    tokens_HT, answers_H = problem.tokens_NT[held_out], problem.answers_N[held_out]
-    x_HD, mean_D, at = x_ND[held_out], x_ND.mean(0), problem.read_index
-
-    def loss(logits_HC: Tensor) -> float:
-        return float(torch.nn.functional.cross_entropy(logits_HC.double(), answers_H))
-
-    def spliced(replacement_HD: Tensor) -> float:
-        return loss(spliced_logits(network, tokens_HT, hook, at, replacement_HD))
-
-    clean, mean = loss(logits(network, tokens_HT, at)), spliced(mean_D.expand_as(x_HD))
-
-    def recovered(one: TrainedSaes) -> float:
-        return (mean - spliced(one.decode(one.encode(x_HD))[0])) / (mean - clean)
-
-    return LossRecovered(
-        per_seed=[recovered(saes.select(seed)) for seed in saes.seeds],
-        untrained=recovered(start.select(start.seeds[0])),
-    )
-
-
-def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor) -> Truth:
-    """Compare each seed's live atoms with what was planted, beside PCA and random directions.
-
-    Planes of a `fourier` subject are scored as planes: single directions in them are arbitrary. Features
-    of both signs are two features each for a non-negative code. In `gaussian` data nothing is planted.
-    """
-    data = load_planted(run.artifacts)
-    nothing: list[Columns] = [{} for _ in saes.seeds]
-    if data.config.generator == "gaussian":
-        return Truth(None, nothing)
-    if data.config.generator == "fourier":
-        truth = _planted_planes(data)
-        return Truth(_score_planes(truth, x_ND, saes, live_SF), nothing, tuple(truth))
-    truth_MD = data.features
-    if data.config.signed:
-        truth_MD = torch.cat([truth_MD, -truth_MD])
-    dictionaries = [d_FD[live] for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)]
-    n_live = [len(d_ND) for d_ND in dictionaries]
-    # A dictionary of fewer atoms has fewer chances: random ones are as large as what is live.
-    width, size = truth_MD.shape[1], max(1, round(sum(n_live) / len(n_live)))
-    controls = {
-        "pca": [pca_directions(x_ND)],
-        "random": [random_directions(size, width, seed) for seed in BASELINE_SEEDS],
-    }
-    matches = _match(dictionaries, truth_MD)
-    summary = {
-        **{name: spread([match[name] for match in matches]) for name in MATCH},
-        "n_live": spread([float(n) for n in n_live]),
-        "baselines": {
-            name: {
-                key: spread([match[key] for match in _match(group, truth_MD)])["mean"]
-                for key in MATCH
-            }
-            for name, group in controls.items()
-        },
-    }
-    return Truth(summary, nothing)
-
-
-MATCH = ("gt_mcc", "recall", "precision")
-
-
-def _match(dictionaries: Sequence[Tensor], truth_MD: Tensor) -> list[dict[str, float]]:
-    """Return GT-MCC, recall and precision of each; without a live atom nothing is recovered."""
-    found = []
-    for atoms_ND in dictionaries:
-        match = truth_match(atoms_ND.double(), truth_MD.double()) if len(atoms_ND) else None
-        values = (match.mcc, match.recall, match.precision) if match else (0.0, 0.0, math.nan)
-        found.append(dict(zip(MATCH, values, strict=True)))
-    return found
-
-
-def _planted_planes(data: PlantedData) -> list[Plane]:
-    """Return the planted planes: rows 2k and 2k+1 of the features span plane k."""
-    bases = data.features.double().view(-1, 2, data.features.shape[1])
-    share = 1 / len(bases)
-    return [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
-
-
-def _score_planes(
-    truth: list[Plane], x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
-) -> dict[str, Any]:
-    """Score planted planes."""
-    found = [
-        recover(d_FD, truth, live) for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
-    ]
-    size = max(1, round(sum(r.n_live for r in found) / len(found)))
-    controls = baselines(x_ND, truth, size, seeds=BASELINE_SEEDS)
-    return {
-        "recall": spread([recovery.recall for recovery in found]),
-        "precision": spread([recovery.precision for recovery in found]),
-        "n_live": spread([float(recovery.n_live) for recovery in found]),
-        "baselines": _baseline_summary(controls),
-    }
-
-
-def _baseline_summary(controls: Mapping[str, Sequence[Recovery]]) -> dict[str, Any]:
+def baseline_summary(controls: Mapping[str, Sequence[Recovery]]) -> dict[str, Any]:
+    """Return recall and precision of dictionaries that cost nothing, by name, means over their seeds."""
     return {
         name: {
             "recall": spread([r.recall for r in recoveries])["mean"],

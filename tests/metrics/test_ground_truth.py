@@ -167,8 +167,17 @@ class TestEnergyNull:
         assert null.beyond == pytest.approx(0.1)
         assert gt.energy_null(4, 3, count=2).expected_max == pytest.approx(6 / 7)
 
-    def test_rank_two_is_all_plane(self) -> None:
-        assert gt.energy_null(2, 5) == gt.EnergyNull(1.0, 1.0, 1.0, 1.0)
+    @pytest.mark.parametrize("rank", [2, 1.5, 1.0, 1 - 1e-12])
+    def test_a_rank_of_two_or_less_is_all_plane(self, rank: float) -> None:
+        assert gt.energy_null(rank, 5) == gt.EnergyNull(1.0, 1.0, 1.0, 1.0)
+        assert gt.energy_null(rank, 5).powerless
+
+    def test_power_by_hand(self) -> None:
+        # P(energy ≥ .9) = .1^((d-2)/2): .1 for d = 4, .01 for d = 6; two planes double it.
+        assert gt.energy_null(4, 9).powerless
+        assert not gt.energy_null(6, 9).powerless
+        assert gt.energy_null(6, 9, count=2).beyond == pytest.approx(0.02)
+        assert gt.energy_null(2 + 1e-9, 9).powerless
 
     def test_random_atoms_agree(self) -> None:
         plane = gt.Plane("a+b", 1, 1.0, torch.eye(128, dtype=torch.float64)[:, :2], True)
@@ -180,7 +189,7 @@ class TestEnergyNull:
         assert all(run.recall == run.precision == 0.0 for run in runs)
 
     def test_errors(self) -> None:
-        for d, n in ((1.5, 3), (8, 0)):
+        for d, n in ((0.5, 3), (8, 0)):
             with pytest.raises(InputError, match="energy null"):
                 gt.energy_null(d, n)
 
