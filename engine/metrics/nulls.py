@@ -4,6 +4,7 @@ N0  isotropic        rows uniform on the sphere: a closed form, or Monte Carlo w
 N1  activations      rows ∝ Σ^{1/2} g, with Σ the covariance of the activations
 N2  decoders         rows ∝ (DᵀD/n)^{1/2} g, from each seed's own unit rows D
 N3  surrogate        the same SAEs and seeds retrained on N(mu, Σ) data: `stability` measures them
+N4, N6               an untrained model, true planes turned: `rungs`
 
 For unit vectors in d dimensions cos² ~ Beta(1/2, (d-1)/2), so F_abs(x) = I_{x²}(1/2, (d-1)/2) and
 F_signed(x) = 1/2 + sgn(x) F_abs(|x|)/2; the best of n independent cosines has distribution Fⁿ.
@@ -53,7 +54,7 @@ class Null:
     """One rung of the ladder: what chance of one kind scores on one metric."""
 
     name: str
-    """N0, N1, N2 or N3."""
+    """N0, N1, N2, N3, `N4 step 0`, `N4 untrained` or N6."""
     value: float
     sd: float
     """Between draws of one pair of dictionaries (N3: between pairs of seeds); NaN below two."""

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
+from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability
+from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
-from engine.stages.features import best_matches, write_features
+from engine.stages.features import best_matches, find_again, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
     UNTRAINED,
@@ -28,7 +30,14 @@ from engine.stages.flags import (
     starts_at_chance,
 )
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
-from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
+from engine.stages.rungs import read_beside
+from engine.stages.truth import (
+    Truth,
+    latents,
+    loss_recovered,
+    score_modular,
+    score_planted,
+)
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -49,12 +58,15 @@ def run(context: Context) -> Result:
     live_SF = _live(saes)
     settings = inputs["cohort"].read_job()["config"]
     reason = dependence(settings)
-    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
-    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
+    beside = read_beside(inputs, results, hook, x_ND, start)
+    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings, beside)
+    sample = _activation_sample(inputs, len(x_ND))
+    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF, sample)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
-    write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
+    discoveries = find_again(stability, surrogate_match, live_SF)
+    write_features(folder, hook, saes, live_SF, stability, discoveries, truth.features)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
@@ -69,6 +81,8 @@ def run(context: Context) -> Result:
             **cohort,
             "stability": plain["metrics"],
             "step_zero": plain["step_zero"],
+            "activation_match": sample.measure(),
+            "discoveries": discoveries.to_json(),
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
@@ -113,6 +127,7 @@ def _stability(
     live_SF: Tensor,
     options: Analysis,
     settings: dict[str, Any],
+    beside: Beside,
 ) -> Stability:
     return measure_stability(
         saes.weights.W_dec,
@@ -124,8 +139,17 @@ def _stability(
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
+        encoders_SFD=saes.weights.W_enc,
         dependence=dependence(settings),
+        beside=beside,
     )
+
+
+def _activation_sample(inputs: dict[str, RunDirectory], count: int) -> ActivationSample:
+    subject = read_subject(inputs["subject"])
+    if isinstance(subject, Modular):
+        return ActivationSample(torus(subject.modulus, subject.task))
+    return ActivationSample(torch.arange(count))
 
 
 def _truth(
@@ -135,12 +159,16 @@ def _truth(
     saes: TrainedSaes,
     start: TrainedSaes,
     live_SF: Tensor,
+    sample: ActivationSample,
 ) -> tuple[Truth, dict[str, Any] | None]:
-    """Return the agreement with the ground truth, and the loss recovered where there is a model."""
+    """Return the agreement with the ground truth, and the loss recovered where there is a model; add the
+    latents, which both need, to the sample."""
     subject = read_subject(inputs["subject"])
     if not isinstance(subject, Modular):
+        for s in range(len(saes.seeds)):
+            sample.add(latents(saes, s, x_ND), live_SF[s])
         return score_planted(inputs["subject"], x_ND, saes, live_SF), None
-    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
+    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF, sample.add)
     held_out = read_held_out(inputs["cohort"])
     recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
     return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}

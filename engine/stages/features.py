@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.disk.rundir import FEATURES
 from engine.metrics.agreement import Stability
+from engine.metrics.discoveries import Discoveries, find_discoveries
 from engine.metrics.similarity import cosine_matrix, enc_dec_alignment, live_mask
 from engine.saes.formats import TrainedSaes
 from engine.study.sae import sae_title
@@ -21,13 +22,14 @@ def write_features(
     saes: TrainedSaes,
     live_SF: Tensor,
     stability: Stability,
-    surrogate_match: np.ndarray | None,
+    discoveries: Discoveries,
     truth: list[dict[str, Tensor]],
 ) -> None:
     """Write `features.parquet`: identity, density, stability, and what the ground truth says.
 
-    `surrogate_match` are the median best cosines of the surrogate's features [M]: `p_surrogate` is how
-    often one of them reaches that of a feature.
+    `p_isotropic` and `p_effective` are for being found by most of the other seeds, `p_surrogate` how often
+    a feature of the surrogate has as large a median best cosine; `q_…` are what Benjamini and Hochberg make
+    of them over the live features of the cohort (see `metrics.discoveries`).
     """
     # Here, because importing it starts a thread, and a process with threads must not be forked.
     import pyarrow as pa
@@ -38,8 +40,8 @@ def write_features(
         features = saes.config.d_sae
         assert saes.fires is not None, "cohorts are saved with their firing counts"
         columns: dict[str, object] = {
-            "cohort": [_title(saes)] * features,
-            "hook": [hook] * features,
+            "cohort": np.full(features, _title(saes)),
+            "hook": np.full(features, hook),
             "seed": np.full(features, seed, dtype=np.int64),
             "feature": np.arange(features, dtype=np.int32),
             "density": saes.fires[s].numpy() / saes.inputs,
@@ -48,7 +50,7 @@ def write_features(
                 enc_dec_alignment(saes.weights.W_enc[s], saes.weights.W_dec[s])
             ),
         }
-        columns |= _agreement(stability, s, surrogate_match)
+        columns |= _agreement(stability, s) | discoveries.columns(s)
         columns |= {name: _column(values) for name, values in truth[s].items()}
         tables.append(pa.table(columns))
     pq.write_table(pa.concat_tables(tables), folder / FEATURES, compression="zstd")
@@ -58,28 +60,57 @@ def _title(saes: TrainedSaes) -> str:
     return sae_title(saes.config)
 
 
-def _agreement(
-    stability: Stability, s: int, surrogate_match: np.ndarray | None
-) -> dict[str, object]:
+def _agreement(stability: Stability, s: int) -> dict[str, object]:
     """Return how well the other seeds have each feature of seed `s`."""
     features = stability.features
     others = [t for t in range(stability.n_seeds) if t != s]
     best, partner, runner_up = (
         array[s][others] for array in (features.best, features.partner, features.runner_up)
     )
-    median = np.median(best, axis=0)
-    columns: dict[str, object] = {
+    return {
         "stability": features.stability[s],
-        "best_cosine": list(best.T.astype(np.float32)),
-        "partner": list(partner.T.astype(np.int32)),
-        "runner_up": list(runner_up.T.astype(np.float32)),
-        "median_best_cosine": median,
+        "best_cosine": _lists(best.T.astype(np.float32)),
+        "partner": _lists(partner.T.astype(np.int32)),
+        "runner_up": _lists(runner_up.T.astype(np.float32)),
+        "median_best_cosine": np.median(best, axis=0),
     }
-    if surrogate_match is not None:
-        ordered = np.sort(surrogate_match)
-        at_least = len(ordered) - np.searchsorted(ordered, median, side="left")
-        columns["p_surrogate"] = (1 + at_least) / (1 + len(ordered))
-    return columns
+
+
+def _lists(values_FK: np.ndarray) -> object:
+    """Return a column of lists; a Python list of arrays would make pyarrow import pandas, half a second."""
+    import pyarrow as pa
+
+    count, each = values_FK.shape
+    offsets = np.arange(0, count * each + 1, each, dtype=np.int32)
+    return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values_FK).ravel())
+
+
+def p_surrogate(stability: Stability, surrogate_match: np.ndarray) -> np.ndarray:
+    """Return how often a surrogate's median best cosine [M] reaches that of each feature, (1 + #)/(1 + M):
+    [S, F]."""
+    ordered = np.sort(surrogate_match)
+    n_seeds = stability.n_seeds
+    rows = []
+    for s in range(n_seeds):
+        others = [t for t in range(n_seeds) if t != s]
+        median_F = np.median(stability.features.best[s][others], axis=0)
+        at_least_F = len(ordered) - np.searchsorted(ordered, median_F, side="left")
+        rows.append((1 + at_least_F) / (1 + len(ordered)))
+    return np.stack(rows)
+
+
+def find_again(
+    stability: Stability, surrogate_match: np.ndarray | None, live_SF: Tensor
+) -> Discoveries:
+    """Return which live features the other seeds have beyond chance, by null."""
+    features = stability.features
+    partner = {"isotropic": features.p_isotropic}
+    if not np.isnan(features.p_effective).all():
+        partner["effective"] = features.p_effective
+    whole = (
+        {} if surrogate_match is None else {"surrogate": p_surrogate(stability, surrogate_match)}
+    )
+    return find_discoveries(partner, whole, live_SF.numpy())
 
 
 def best_matches(saes: TrainedSaes) -> np.ndarray:

@@ -6,7 +6,7 @@ Shapes: S seeds, N activations (p² for the grid), D width, F latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -56,12 +56,19 @@ class Truth:
 
 
 def score_modular(
-    subject: Modular, run: RunDirectory, hook: str, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
+    subject: Modular,
+    run: RunDirectory,
+    hook: str,
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    live_SF: Tensor,
+    take: Callable[[Tensor, Tensor], None],
 ) -> Truth:
     """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing.
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
+    `take` is given the latents [N, F] of each seed and which of them are live.
     """
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]
@@ -71,7 +78,9 @@ def score_modular(
     columns: list[Columns] = []
     for s in range(len(saes.seeds)):
         recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
-        maps = score_features(latents(saes, s, x_ND), p, task)
+        z_NF = latents(saes, s, x_ND)
+        take(z_NF, live_SF[s])
+        maps = score_features(z_NF, p, task)
         scores.append((recovery, maps))
         columns.append(_modular_columns(recovery, maps, found))
     controls = baselines(
