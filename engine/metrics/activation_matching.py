@@ -27,7 +27,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics import fourier
-from engine.metrics.matching import assignment
+from engine.metrics.matching import assignment, side_by_side
 from engine.metrics.nulls import kappa
 from engine.metrics.similarity import LIVE_COUNT
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean
@@ -126,12 +126,19 @@ class ActivationSample:
         shifted = [standardised(seen.shifted_RA) for seen in self.seen]
         on = [(seen.plain_RA > 0).float() for seen in self.seen]
         moved = [(seen.shifted_RA > 0).float() for seen in self.seen]
-        table_MSS = np.full((len(MEASURES), count, count), np.nan)
-        for s, t in combinations(range(count), 2):
-            table_MSS[:, s, t] = match_values(plain[s], plain[t], on[s], on[t])
-            table_MSS[:, t, s] = table_MSS[:, s, t]
+        pairs = list(combinations(range(count), 2))
         ring = [(s, (s + 1) % count) for s in range(count if count > 2 else 1)]
-        null_KM = np.array([match_values(plain[s], shifted[t], on[s], moved[t]) for s, t in ring])
+        seen = side_by_side(
+            lambda st: match_values(*(of[i] for of in (plain, on) for i in st)), pairs
+        )
+        null_KM = np.array(
+            side_by_side(
+                lambda st: match_values(plain[st[0]], shifted[st[1]], on[st[0]], moved[st[1]]), ring
+            )
+        )
+        table_MSS = np.full((len(MEASURES), count, count), np.nan)
+        for (s, t), values in zip(pairs, seen, strict=True):
+            table_MSS[:, s, t] = table_MSS[:, t, s] = values
         found = {name: _corrected(table_MSS[m], null_KM[:, m]) for m, name in enumerate(MEASURES)}
         return {**about, **found}
 

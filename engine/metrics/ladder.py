@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.metrics.matching import pair_values
+from engine.metrics.matching import pair_values, side_by_side
 from engine.metrics.nulls import (
     Law,
     Null,
@@ -87,13 +87,18 @@ def pair_table(
     n_seeds = len(decoders)
     n_metrics = 2 + 2 * len(setting.taus)
     table_MSS = np.full((n_metrics, n_seeds, n_seeds), np.nan)
-    for s, t in combinations(range(n_seeds), 2):
+
+    def measure(pair: tuple[int, int]) -> list[float]:
+        s, t = pair
         decoder_AB = cosine_matrix(decoders[s], decoders[t], setting.sign)
         encoder_AB = None
         if encoders is not None:
             encoder_AB = cosine_matrix(encoders[s], encoders[t], setting.sign)
-        table_MSS[:, s, t] = pair_values(decoder_AB, setting.taus, encoder_AB)
-        table_MSS[:, t, s] = table_MSS[:, s, t]
+        return pair_values(decoder_AB, setting.taus, encoder_AB)
+
+    pairs = list(combinations(range(n_seeds), 2))
+    for (s, t), values in zip(pairs, side_by_side(measure, pairs), strict=True):
+        table_MSS[:, s, t] = table_MSS[:, t, s] = values
     return table_MSS
 
 

@@ -6,9 +6,11 @@ D = input dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from engine.metrics.similarity import (
     nonzero_cosines,
     unit_rows,
 )
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class Assignment(NamedTuple):
@@ -194,6 +199,21 @@ def _strict_shares(
         decoder_AB.cpu()[rows_P, columns_P], encoder_AB.cpu()[rows_P, columns_P]
     )
     return [two_sided(int((agree_P & (least_P >= tau)).sum()), decoder_AB) for tau in taus]
+
+
+def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """The results of a task for each item, in order, on as many threads at once as torch was given.
+
+    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter.
+    """
+    threads, left, found = torch.get_num_threads(), iter(items), list[Found]()
+    if threads == 1:
+        return [task(item) for item in left]
+    with ThreadPoolExecutor(threads) as pool:
+        # As many as there are threads: all items of a large study at once would not fit in memory.
+        while batch := list(islice(left, threads)):
+            found += pool.map(task, batch)
+    return found
 
 
 def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:

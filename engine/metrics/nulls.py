@@ -27,7 +27,7 @@ from scipy.special import betaincc, betainccinv
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import check_tau, pair_values
+from engine.metrics.matching import check_tau, pair_values, side_by_side
 from engine.metrics.similarity import (
     Sign,
     check_dictionary,
@@ -196,10 +196,10 @@ def draw_values(
 ) -> Floats:
     """All metrics [K, M] of chance pairs, cycling through `pairs`; the same for the same input."""
     generator = torch.Generator().manual_seed(0)
-    values: list[list[float]] = []
-    for k in range(draws):
-        a, b = (draw_rows(law, generator) for law in pairs[k % len(pairs)])
-        values.append(pair_values(unit_cosines(a, b, sign), taus))
+    drawn = (
+        tuple(draw_rows(law, generator) for law in pairs[k % len(pairs)]) for k in range(draws)
+    )
+    values = side_by_side(lambda ab: pair_values(unit_cosines(ab[0], ab[1], sign), taus), drawn)
     return np.array(values)
 
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import pair_values
+from engine.metrics.matching import pair_values, side_by_side
 from engine.metrics.similarity import Sign, unit_cosines, unit_rows
 
 Floats = NDArray[np.float64]
@@ -139,9 +139,13 @@ def phase_table(
     generator = torch.Generator().manual_seed(seed)
     pairs = list(combinations(range(len(units)), 2))
     rounds = math.ceil(draws / len(pairs))
+
+    def compare(two: tuple[Tensor, Tensor]) -> list[float]:
+        return pair_values(unit_cosines(two[0], two[1], sign), taus)
+
     found_RPM = np.array(
         [
-            [pair_values(unit_cosines(turned[s], turned[t], sign), taus) for s, t in pairs]
+            side_by_side(compare, [(turned[s], turned[t]) for s, t in pairs])
             for turned in (_turned(units, turning, generator) for _ in range(rounds))
         ]
     )

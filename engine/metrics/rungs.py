@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.metrics.ladder import LARGE, Setting, draw_count
-from engine.metrics.matching import metric_names, pair_values
+from engine.metrics.matching import metric_names, pair_values, side_by_side
 from engine.metrics.nulls import Null
 from engine.metrics.phase_null import phase_table
 from engine.metrics.similarity import cosine_matrix
@@ -92,12 +92,12 @@ def _measured(name: str, decoders: list[Tensor], reason: str, setting: Setting) 
     if len(decoders) < 2 or any(len(rows) == 0 for rows in decoders):
         why = reason if len(decoders) < 2 else "a seed has no feature in this subset"
         return Rung((Null(name, math.nan, math.nan, 0, False, why),) * count)
-    values_KM = np.array(
-        [
-            pair_values(cosine_matrix(decoders[s], decoders[t], setting.sign), setting.taus)
-            for s, t in _pairs(decoders)
-        ]
-    )
+
+    def compare(pair: tuple[int, int]) -> list[float]:
+        cosine_AB = cosine_matrix(decoders[pair[0]], decoders[pair[1]], setting.sign)
+        return pair_values(cosine_AB, setting.taus)
+
+    values_KM = np.array(side_by_side(compare, _pairs(decoders)))
     draws = len(values_KM)
     sds = values_KM.std(axis=0, ddof=1) if draws > 1 else np.full(count, math.nan)
     return Rung(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -39,9 +40,7 @@ def write_features(
     for s, seed in enumerate(saes.seeds):
         features = saes.config.d_sae
         assert saes.fires is not None, "cohorts are saved with their firing counts"
-        columns: dict[str, object] = {
-            "cohort": np.full(features, _title(saes)),
-            "hook": np.full(features, hook),
+        columns: dict[str, np.ndarray] = {
             "seed": np.full(features, seed, dtype=np.int64),
             "feature": np.arange(features, dtype=np.int32),
             "density": saes.fires[s].numpy() / saes.inputs,
@@ -52,7 +51,9 @@ def write_features(
         }
         columns |= _agreement(stability, s) | discoveries.columns(s)
         columns |= {name: _column(values) for name, values in truth[s].items()}
-        tables.append(pa.table(columns))
+        arrays = {"cohort": _repeated(_title(saes), features), "hook": _repeated(hook, features)}
+        arrays |= {name: _arrow(values) for name, values in columns.items()}
+        tables.append(pa.Table.from_arrays(list(arrays.values()), names=list(arrays)))
     pq.write_table(pa.concat_tables(tables), folder / FEATURES, compression="zstd")
 
 
@@ -60,7 +61,7 @@ def _title(saes: TrainedSaes) -> str:
     return sae_title(saes.config)
 
 
-def _agreement(stability: Stability, s: int) -> dict[str, object]:
+def _agreement(stability: Stability, s: int) -> dict[str, np.ndarray]:
     """Return how well the other seeds have each feature of seed `s`."""
     features = stability.features
     others = [t for t in range(stability.n_seeds) if t != s]
@@ -69,20 +70,42 @@ def _agreement(stability: Stability, s: int) -> dict[str, object]:
     )
     return {
         "stability": features.stability[s],
-        "best_cosine": _lists(best.T.astype(np.float32)),
-        "partner": _lists(partner.T.astype(np.int32)),
-        "runner_up": _lists(runner_up.T.astype(np.float32)),
+        "best_cosine": best.T.astype(np.float32),
+        "partner": partner.T.astype(np.int32),
+        "runner_up": runner_up.T.astype(np.float32),
         "median_best_cosine": np.median(best, axis=0),
     }
 
 
-def _lists(values_FK: np.ndarray) -> object:
-    """Return a column of lists; a Python list of arrays would make pyarrow import pandas, half a second."""
+def _arrow(values: np.ndarray) -> Any:
+    """Return an Arrow array of numbers or truth values [F], or of lists [F, K].
+
+    From buffers, because everything else in pyarrow that takes numpy or Python values imports pandas first,
+    which is half a second.
+    """
     import pyarrow as pa
 
-    count, each = values_FK.shape
-    offsets = np.arange(0, count * each + 1, each, dtype=np.int32)
-    return pa.ListArray.from_arrays(offsets, np.ascontiguousarray(values_FK).ravel())
+    count = len(values)
+    if values.ndim == 2:
+        offsets = np.arange(0, values.size + 1, values.shape[1], dtype=np.int32)
+        flat = _arrow(np.ascontiguousarray(values).ravel())
+        buffers = [None, pa.py_buffer(offsets)]
+        return pa.Array.from_buffers(pa.list_(flat.type), count, buffers, children=[flat])
+    if values.dtype == bool:
+        bits = np.packbits(values, bitorder="little")
+        return pa.Array.from_buffers(pa.bool_(), count, [None, pa.py_buffer(bits)])
+    data = pa.py_buffer(np.ascontiguousarray(values))
+    return pa.Array.from_buffers(pa.from_numpy_dtype(values.dtype), count, [None, data])
+
+
+def _repeated(text: str, count: int) -> Any:
+    """Return an Arrow array of one text, so many times."""
+    import pyarrow as pa
+
+    data = text.encode()
+    offsets = np.arange(count + 1, dtype=np.int32) * len(data)
+    buffers = [None, pa.py_buffer(offsets.astype(np.int32)), pa.py_buffer(data * count)]
+    return pa.Array.from_buffers(pa.string(), count, buffers)
 
 
 def p_surrogate(stability: Stability, surrogate_match: np.ndarray) -> np.ndarray:

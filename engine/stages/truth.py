@@ -73,7 +73,8 @@ def score_modular(
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]
     found = planes(x_ND, p, ks, task)
-    rank = effective_rank(moments(x_ND)[1])
+    # In fewer than two dimensions every direction lies in every plane, as in two.
+    rank = max(2.0, effective_rank(moments(x_ND)[1]))
     scores = []
     columns: list[Columns] = []
     for s in range(len(saes.seeds)):

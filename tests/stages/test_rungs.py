@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
+import pytest
 import torch
 
 from engine.client.studies import run_directory
@@ -103,14 +104,32 @@ def test_the_untrained_model_is_that_before_the_first_step(
     assert not null["admissible"]
 
 
-def test_a_model_without_key_frequencies_has_no_planes(execute: Execute, tmp_path: Path) -> None:
-    plan, _ = execute(grokking())
-    subject = next(job for job in plan.jobs if job.kind == "subject")
-    run = run_directory(tmp_path, subject)
-    result = json.loads(run.result_file.read_text())
-    run.result_file.write_text(json.dumps({**result, "key_frequencies": []}))
-    bases, why = true_planes(run, "blocks.0.hook_resid_post", torch.rand(121, 16))
+class Subject(RunDirectory):
+    """A finished subject of p = 11 with these key frequencies."""
+
+    def __init__(self, keys: list[int]) -> None:
+        self.keys = keys
+
+    def read_job(self) -> dict[str, Any]:
+        return {"config": grokking()["subject"]}
+
+    def read_result(self) -> dict[str, Any]:
+        return {"key_frequencies": self.keys}
+
+
+def test_a_model_without_structure_has_no_planes() -> None:
+    noise = torch.rand(121, 16, generator=torch.Generator().manual_seed(0))
+    bases, why = true_planes(Subject([]), "blocks.0.hook_resid_post", noise)
     assert bases == ()
     assert "no key frequencies" in why
-    rung = rungs_of(cohort_of(tmp_path, "small"))["N4 untrained"]
-    assert rung["reason"] == "not trained: `analysis.untrained` is off"
+
+
+def test_existing_planes_come_largest_first() -> None:
+    a, b = (x.flatten() for x in torch.meshgrid(torch.arange(11), torch.arange(11), indexing="ij"))
+    x = torch.zeros(121, 16)
+    for place, (k, size) in enumerate([(2, 1.0), (3, 3.0)]):
+        angle = 2 * torch.pi * k * (a + b) / 11
+        x[:, 2 * place], x[:, 2 * place + 1] = size * angle.cos(), size * angle.sin()
+    bases, why = true_planes(Subject([2, 3]), "blocks.0.hook_resid_post", x)
+    assert why == ""
+    assert [float(basis[2:4].square().sum()) for basis in bases] == pytest.approx([2, 0], abs=1e-9)
