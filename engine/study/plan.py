@@ -307,7 +307,7 @@ def _add_analysis(build: _Expansion, cohort: _Cohort) -> Job:
         {"hook": cohort.entry.hook, "analysis": study.analysis.model_dump(mode="json")},
         cohort.sources,
         work=float(len(study.seeds) ** 2 * sae.d_sae**2),
-        memory=sizes.analysis_memory(sae, sample_count(study)),
+        memory=sizes.analysis_memory(sae, sample_count(study), len(study.seeds)),
         disk=sizes.SMALL_DISK,
     )
 
