@@ -46,7 +46,9 @@ class Beside:
     start_SFD: Tensor | None = None
     """Decoders before training, of the same seeds and features."""
     untrained: tuple[Tensor, ...] = ()
-    """Live decoder rows [N, D] of each seed trained on the untrained transformer."""
+    """Decoder rows [N, D] of each seed trained on the untrained transformer, none of them zero."""
+    untrained_live: tuple[Tensor, ...] = ()
+    """Those of them that are live."""
     untrained_reason: str = NOT_ASKED
     """Why there are none, or a remark on them."""
     planes: tuple[Tensor, ...] = ()
@@ -66,15 +68,17 @@ class Rung:
 
 
 def make_rungs(
-    decoders: Sequence[Tensor], masks_SF: Tensor, beside: Beside, setting: Setting
+    decoders: Sequence[Tensor], masks_SF: Tensor, beside: Beside, setting: Setting, live: bool
 ) -> list[Rung]:
-    """N4 step 0, N4 untrained and N6 of these dictionaries, `masks_SF` being the features they hold."""
+    """N4 step 0, N4 untrained and N6 of these dictionaries, `masks_SF` being the features they hold and
+    `live` whether those are the live ones."""
     start: list[Tensor] = []
     if beside.start_SFD is not None:
         start = [d_FD[keep] for d_FD, keep in zip(beside.start_SFD, masks_SF, strict=True)]
+    twins = list(beside.untrained_live if live else beside.untrained)
     return [
         _measured(STEP_ZERO, start, CHECK if start else "no start was given", setting),
-        _measured(UNTRAINED, list(beside.untrained), _untrained_reason(beside), setting),
+        _measured(UNTRAINED, twins, _untrained_reason(beside), setting),
         _phases(decoders, beside, setting),
     ]
 

@@ -103,7 +103,7 @@ def measure_stability(
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
     agreements = _agreements(every, setting, beside)
-    if _same(every, live):
+    if _same(every, live) and _twins_are_live(beside):
         agreements += [replace(agreement, subset="live") for agreement in agreements]
     else:
         agreements += _agreements(live, setting, beside)
@@ -202,6 +202,13 @@ def _same(every: _Subset, live: _Subset) -> bool:
     return not live.reason and same_surrogate and sizes(every.decoders) == sizes(live.decoders)
 
 
+def _twins_are_live(beside: Beside | None) -> bool:
+    """Whether every feature of the twins on an untrained model is live, or there are no such twins."""
+    return beside is None or list(map(len, beside.untrained)) == list(
+        map(len, beside.untrained_live)
+    )
+
+
 def _agreements(subset: _Subset, setting: Setting, beside: Beside | None) -> list[Agreement]:
     """All metrics of one subset."""
     names = metric_names(setting.taus, strict=subset.encoders is not None)
@@ -214,7 +221,8 @@ def _agreements(subset: _Subset, setting: Setting, beside: Beside | None) -> lis
     ladder = make_ladder(subset.decoders, setting)
     rungs: list[Rung] = []
     if beside is not None:
-        rungs = make_rungs(subset.decoders, subset.masks_SF, beside, setting)
+        live = subset.name == "live"
+        rungs = make_rungs(subset.decoders, subset.masks_SF, beside, setting, live)
     agreements = []
     for m, name in enumerate(names):
         nulls = ladder.nulls(m)

@@ -31,9 +31,9 @@ def read_beside(
     start: TrainedSaes,
 ) -> Beside:
     """Return the starts of a cohort's seeds, their twins on the untrained model, and the true planes."""
-    twins, why = _untrained(inputs, results)
+    twins, live, why = _untrained(inputs, results)
     bases, lack = true_planes(inputs["subject"], hook, x_ND)
-    return Beside(start.weights.W_dec, twins, why, bases, lack)
+    return Beside(start.weights.W_dec, twins, live, why, bases, lack)
 
 
 def true_planes(run: RunDirectory, hook: str, x_ND: Tensor) -> tuple[Bases, str]:
@@ -55,17 +55,19 @@ def true_planes(run: RunDirectory, hook: str, x_ND: Tensor) -> tuple[Bases, str]
     return tuple(b.T for b in data.features.double().view(-1, 2, x_ND.shape[1])), ""
 
 
-def _untrained(inputs: Mapping[str, RunDirectory], results: Results) -> tuple[Bases, str]:
-    """Return the live decoder rows of each sound seed on the untrained model, and a remark on them."""
+def _untrained(inputs: Mapping[str, RunDirectory], results: Results) -> tuple[Bases, Bases, str]:
+    """Return the decoder rows of each sound seed on the untrained model, the live ones, and a remark."""
     if "untrained" not in inputs:
         if not isinstance(read_subject(inputs["subject"]), Modular):
-            return (), "planted data have no model that could be left untrained"
-        return (), NOT_ASKED
+            return (), (), "planted data have no model that could be left untrained"
+        return (), (), NOT_ASKED
     diverged = diverged_of(results, "untrained")
     lost = f"seed {', '.join(diverged)} diverged" if diverged else NOT_ASKED
     twin = read_cohort(inputs, "untrained")
     if len(twin.seeds) < 2:
-        return (), f"{lost}: fewer than two are left"
+        return (), (), f"{lost}: fewer than two are left"
     assert twin.fires is not None, "cohorts are saved with their firing counts"
     live_SF = torch.stack([live_mask(fires_F, twin.inputs) for fires_F in twin.fires])
-    return subset_rows(twin.weights.W_dec, live_SF), lost
+    decoders_SFD = twin.weights.W_dec
+    every = subset_rows(decoders_SFD, torch.ones_like(live_SF))
+    return every, subset_rows(decoders_SFD, live_SF), lost

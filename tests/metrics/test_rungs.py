@@ -47,14 +47,15 @@ def test_the_start_is_measured_and_decides_nothing() -> None:
 
 def test_the_untrained_model_has_its_kappa_and_no_say() -> None:
     copies = tuple(draw(2)[0] for _ in range(2))
-    agreement = measured(draw(0), Beside(untrained=copies, untrained_reason=NOT_ASKED)).agreement(
-        "matched_mcc"
-    )
+    apart = tuple(torch.eye(WIDTH)[[place]] for place in range(2))
+    stability = measured(draw(0), Beside(untrained=copies, untrained_live=apart))
+    agreement = stability.agreement("matched_mcc")
     untrained = rung(agreement, "N4 untrained")
     assert abs(untrained.value - 1) < 1e-6
     assert not untrained.admissible
     assert untrained.reason.startswith("asks what the model's training adds")
     assert agreement.null_name in ("N0", "N2", "N3")
+    assert rung(stability.agreement("matched_mcc", "live"), "N4 untrained").value == 0
 
 
 def test_rungs_without_data_say_why() -> None:
