@@ -52,7 +52,7 @@ class Agreement:
     kappa: float
     ci_low: float
     ci_high: float
-    """95 % delete-one-seed jackknife; N3 is deleted jointly, other nulls are held fixed."""
+    """95 % delete-one-seed jackknife; N3 and N6 are deleted jointly, other nulls are held fixed."""
     verdict: Verdict
     reason: str
     """Why a value is missing; may be empty."""

@@ -6,9 +6,11 @@ D = input dimension.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from itertools import islice
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import torch
@@ -24,6 +26,9 @@ from engine.metrics.similarity import (
     nonzero_cosines,
     unit_rows,
 )
+
+Item = TypeVar("Item")
+Found = TypeVar("Found")
 
 
 class Assignment(NamedTuple):
@@ -177,15 +182,38 @@ def shared(cosine_AB: Tensor, taus: Sequence[float]) -> list[float]:
 
 def strictly_shared(decoder_AB: Tensor, encoder_AB: Tensor, tau: float) -> float:
     """Paulo & Belrose's shared fraction of the decoders' and the encoders' cosine matrices."""
-    decoder_pair, encoder_pair = assignment(decoder_AB), assignment(encoder_AB)
+    return _strict_shares(decoder_AB, encoder_AB, assignment(decoder_AB), [tau])[0]
+
+
+def _strict_shares(
+    decoder_AB: Tensor, encoder_AB: Tensor, decoder_pair: Assignment, taus: Sequence[float]
+) -> list[float]:
+    """The same for several thresholds, the decoders' matching being known."""
+    encoder_pair = assignment(encoder_AB)
     # linear_sum_assignment returns rows in increasing order, but for A > B it leaves some out.
     partner_A = torch.full((decoder_AB.shape[0],), -1)
     partner_A[encoder_pair.rows] = encoder_pair.columns
     rows_P, columns_P = decoder_pair
     agree_P = partner_A[rows_P] == columns_P
-    near_P = decoder_AB.cpu()[rows_P, columns_P] >= tau
-    near_P &= encoder_AB.cpu()[rows_P, columns_P] >= tau
-    return two_sided(int((agree_P & near_P).sum()), decoder_AB)
+    least_P = torch.minimum(
+        decoder_AB.cpu()[rows_P, columns_P], encoder_AB.cpu()[rows_P, columns_P]
+    )
+    return [two_sided(int((agree_P & (least_P >= tau)).sum()), decoder_AB) for tau in taus]
+
+
+def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
+    """The results of a task for each item, in order, on as many threads at once as torch was given.
+
+    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter.
+    """
+    threads, left, found = torch.get_num_threads(), iter(items), list[Found]()
+    if threads == 1:
+        return [task(item) for item in left]
+    with ThreadPoolExecutor(threads) as pool:
+        # As many as there are threads: all items of a large study at once would not fit in memory.
+        while batch := list(islice(left, threads)):
+            found += pool.map(task, batch)
+    return found
 
 
 def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:
@@ -209,4 +237,4 @@ def pair_values(
     values += shared(cosine_AB, taus)
     if encoder_AB is None:
         return values + [two_sided(int((matched_P >= tau).sum()), cosine_AB) for tau in taus]
-    return values + [strictly_shared(cosine_AB, encoder_AB, tau) for tau in taus]
+    return values + _strict_shares(cosine_AB, encoder_AB, pair, taus)

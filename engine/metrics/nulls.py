@@ -4,6 +4,7 @@ N0  isotropic        rows uniform on the sphere: a closed form, or Monte Carlo w
 N1  activations      rows ∝ Σ^{1/2} g, with Σ the covariance of the activations
 N2  decoders         rows ∝ (DᵀD/n)^{1/2} g, from each seed's own unit rows D
 N3  surrogate        the same SAEs and seeds retrained on N(mu, Σ) data: `stability` measures them
+N4, N6               an untrained model, true planes turned: `rungs`
 
 For unit vectors in d dimensions cos² ~ Beta(1/2, (d-1)/2), so F_abs(x) = I_{x²}(1/2, (d-1)/2) and
 F_signed(x) = 1/2 + sgn(x) F_abs(|x|)/2; the best of n independent cosines has distribution Fⁿ.
@@ -26,7 +27,7 @@ from scipy.special import betaincc, betainccinv
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import check_tau, pair_values
+from engine.metrics.matching import check_tau, pair_values, side_by_side
 from engine.metrics.similarity import (
     Sign,
     check_dictionary,
@@ -53,7 +54,7 @@ class Null:
     """One rung of the ladder: what chance of one kind scores on one metric."""
 
     name: str
-    """N0, N1, N2 or N3."""
+    """N0, N1, N2, N3, `N4 step 0`, `N4 untrained` or N6."""
     value: float
     sd: float
     """Between draws of one pair of dictionaries (N3: between pairs of seeds); NaN below two."""
@@ -195,10 +196,10 @@ def draw_values(
 ) -> Floats:
     """All metrics [K, M] of chance pairs, cycling through `pairs`; the same for the same input."""
     generator = torch.Generator().manual_seed(0)
-    values: list[list[float]] = []
-    for k in range(draws):
-        a, b = (draw_rows(law, generator) for law in pairs[k % len(pairs)])
-        values.append(pair_values(unit_cosines(a, b, sign), taus))
+    drawn = (
+        tuple(draw_rows(law, generator) for law in pairs[k % len(pairs)]) for k in range(draws)
+    )
+    values = side_by_side(lambda ab: pair_values(unit_cosines(ab[0], ab[1], sign), taus), drawn)
     return np.array(values)
 
 

@@ -7,7 +7,7 @@ two seeds. Dictionaries are rows.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
 
@@ -29,6 +29,7 @@ from engine.metrics.nulls import (
     max_cos_p,
     step_zero,
 )
+from engine.metrics.rungs import Beside, Rung, make_rungs
 from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean, verdict
 
@@ -55,6 +56,8 @@ class _Subset:
     """Why nothing can be measured; empty if it can."""
     surrogate_reason: str
     """Why there is no N3, or a remark on it."""
+    masks_SF: Tensor
+    """Which features of each seed they are."""
 
 
 def measure_stability(
@@ -71,6 +74,7 @@ def measure_stability(
     encoders_SFD: Tensor | None = None,
     independent: bool = True,
     dependence: str = "",
+    beside: Beside | None = None,
 ) -> Stability:
     """Agreement of a cohort's seeds: observed, the null ladder, kappa, its interval, a verdict.
 
@@ -80,7 +84,8 @@ def measure_stability(
     surrogate) are listed as inadmissible with the reason. Without an admissible N3 there is no
     verdict: on data with nothing to find, N0 to N2 let SAEs pass as weakly stable. Seeds that are
     not `independent` (one start or start data for all, pinned rows, a loss that draws them together) are
-    judged against N3 alone; `dependence` is why, for people, and says by itself that they are not.
+    judged against N3 alone; `dependence` is why, for people, and says by itself that they are not. With
+    `beside`, the ladder has N4 and N6 as well.
 
     Raises InputError for fewer than two seeds, shapes that do not fit each other, values that are
     not finite, a seed whose decoder is all zero, or fewer than 20 draws.
@@ -97,11 +102,11 @@ def measure_stability(
     setting = Setting(activation_covariance_DD, sign, draws, tau, reason)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
-    agreements = _agreements(every, setting)
-    if _same(every, live):
+    agreements = _agreements(every, setting, beside)
+    if _same(every, live) and _twins_are_live(beside):
         agreements += [replace(agreement, subset="live") for agreement in agreements]
     else:
-        agreements += _agreements(live, setting)
+        agreements += _agreements(live, setting, beside)
     return Stability(
         n_seeds=len(decoders_SFD),
         sign=sign,
@@ -184,7 +189,7 @@ def _subset(
     if encoders_SFD is not None:
         encoders = [e_FD[keep] for e_FD, keep in zip(encoders_SFD, masks_SF, strict=True)]
     decoders = [d_FD[keep] for d_FD, keep in zip(decoders_SFD, masks_SF, strict=True)]
-    return _Subset(name, decoders, encoders, surrogate, reason, surrogate_reason)
+    return _Subset(name, decoders, encoders, surrogate, reason, surrogate_reason, masks_SF)
 
 
 def _same(every: _Subset, live: _Subset) -> bool:
@@ -197,7 +202,14 @@ def _same(every: _Subset, live: _Subset) -> bool:
     return not live.reason and same_surrogate and sizes(every.decoders) == sizes(live.decoders)
 
 
-def _agreements(subset: _Subset, setting: Setting) -> list[Agreement]:
+def _twins_are_live(beside: Beside | None) -> bool:
+    """Whether every feature of the twins on an untrained model is live, or there are no such twins."""
+    return beside is None or list(map(len, beside.untrained)) == list(
+        map(len, beside.untrained_live)
+    )
+
+
+def _agreements(subset: _Subset, setting: Setting, beside: Beside | None) -> list[Agreement]:
     """All metrics of one subset."""
     names = metric_names(setting.taus, strict=subset.encoders is not None)
     if subset.reason:
@@ -207,16 +219,25 @@ def _agreements(subset: _Subset, setting: Setting) -> list[Agreement]:
     if subset.surrogate is not None:
         surrogate_MSS = list(pair_table(subset.surrogate, None, setting))
     ladder = make_ladder(subset.decoders, setting)
+    rungs: list[Rung] = []
+    if beside is not None:
+        live = subset.name == "live"
+        rungs = make_rungs(subset.decoders, subset.masks_SF, beside, setting, live)
     agreements = []
     for m, name in enumerate(names):
         nulls = ladder.nulls(m)
         if setting.dependence:
             nulls = [replace(null, admissible=False, reason=setting.dependence) for null in nulls]
         nulls.append(surrogate_null(surrogate_MSS[m], subset.surrogate_reason))
+        nulls += [rung.nulls[m] for rung in rungs]
+        paired = {
+            rung.nulls[m].name: rung.pairs_MSS[m] for rung in rungs if rung.pairs_MSS is not None
+        }
+        fake_SS = surrogate_MSS[m]
+        if fake_SS is not None:
+            paired["N3"] = fake_SS
         blank = _missing(name, subset, setting)
-        agreements.append(
-            _judged(blank, observed_MSS[m], nulls, surrogate_MSS[m], setting.dependence)
-        )
+        agreements.append(_judged(blank, observed_MSS[m], nulls, paired, setting.dependence))
     return agreements
 
 
@@ -245,19 +266,21 @@ def _judged(
     blank: Agreement,
     pairs_SS: Floats,
     nulls: Sequence[Null],
-    surrogate_SS: Floats | None,
+    paired: Mapping[str, Floats],
     dependence: str,
 ) -> Agreement:
-    """Fill in what was observed, the headline null, kappa with its interval, and the verdict."""
+    """Fill in what was observed, the headline null, kappa with its interval, and the verdict.
+
+    `paired` are the nulls that have a value for each pair of seeds [S, S]: the jackknife deletes a seed there
+    too.
+    """
     seen = replace(blank, observed=pair_mean(pairs_SS), pairs=pairs_SS, nulls=tuple(nulls))
     if not any(null.admissible and math.isfinite(null.value) for null in nulls):
         return replace(seen, reason=f"no admissible null: {dependence}")
     top = headline(nulls)
 
     def corrected(seeds: Sequence[int]) -> float:
-        null = top.value
-        if top.name == "N3" and surrogate_SS is not None:
-            null = pair_mean(surrogate_SS, seeds)
+        null = pair_mean(paired[top.name], seeds) if top.name in paired else top.value
         return kappa(pair_mean(pairs_SS, seeds), null)
 
     n_seeds = len(pairs_SS)

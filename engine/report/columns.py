@@ -94,12 +94,63 @@ COLUMNS = (
         "",
     ),
     Column(
+        "p_isotropic",
+        REAL,
+        "probability",
+        "that most of the other seeds have so near a feature by chance, for isotropic directions "
+        "in the width of the hook",
+        "partial conjunction, Benjamini & Heller 2008",
+    ),
+    Column(
+        "p_effective",
+        REAL,
+        "probability",
+        "the same for isotropic directions in as many dimensions as the activations fill",
+        "partial conjunction, Benjamini & Heller 2008",
+    ),
+    Column(
         "p_surrogate",
         REAL,
         "probability",
         "how often a live feature of the twins trained on surrogate data (N3) has as large a "
         "median best cosine, (1 + #)/(1 + B)",
         "Phipson & Smyth 2010",
+    ),
+    Column(
+        "q_isotropic",
+        REAL,
+        "false discovery rate",
+        "p_isotropic over the live features of the cohort; NaN for the others",
+        "Benjamini & Hochberg 1995",
+    ),
+    Column(
+        "q_effective",
+        REAL,
+        "false discovery rate",
+        "p_effective over the live features of the cohort; NaN for the others",
+        "Benjamini & Hochberg 1995",
+    ),
+    Column(
+        "q_surrogate",
+        REAL,
+        "false discovery rate",
+        "p_surrogate over the live features of the cohort; NaN for the others",
+        "Benjamini & Hochberg 1995",
+    ),
+    Column(
+        "consensus",
+        INTEGER,
+        "index from 0",
+        "cluster of features of several seeds that all are each other's nearest with cosine ≥ .7; −1 for "
+        "none",
+        "convention",
+    ),
+    Column(
+        "consensus_size",
+        INTEGER,
+        "features",
+        "in that cluster; 1 for a feature that is alone, 0 for one that took no part",
+        "convention",
     ),
     Column(
         "coherence",
@@ -153,6 +204,13 @@ COLUMNS = (
         "ReLU(cos)",
         "Nanda et al. 2301.05217",
     ),
+    Column(
+        "rectified_selectivity",
+        REAL,
+        "ratio",
+        "selectivity over that of an ideal ReLU(cos − b) that fires as often: 1 for a perfect feature",
+        "convention",
+    ),
     Column("frequency", INTEGER, "frequency k", "the one of selectivity; 0 for a constant map", ""),
     Column(
         "frequency_family",
@@ -167,6 +225,13 @@ COLUMNS = (
         "answers",
         "on which the mean activation exceeds a tenth of its largest",
         "convention",
+    ),
+    Column(
+        "truth_cosine",
+        REAL,
+        "cosine, −1 to 1",
+        "largest cosine with a planted feature; only for planted directions",
+        "",
     ),
     Column("eta2_a", REAL, "share, 0 to 1", _eta2("a"), ""),
     Column("eta2_b", REAL, "share, 0 to 1", _eta2("b"), ""),

@@ -182,7 +182,7 @@ def _stability(summary: Record, s: Settings) -> str:
     return (
         f"The verdict rests on {' and '.join(texts)}, over all pairs of seeds, cosines "
         f"{s.say('analysis.sign')}. κ = (observed − null) / (1 − null) is taken against the largest admissible "
-        f"null ({ladder}), random ones over at least 10 draws (each table states its own). Its 95 % interval "
+        f"null ({ladder}), random ones over at least 5 draws (each table states its own). Its 95 % interval "
         "is a jackknife that leaves out one seed at a time, as pairs that share a seed are not independent."
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.report.sweeps import crowded
-from engine.report.wording import Record, failed_gates, fraction, plural, quantity
+from engine.report.wording import Record, failed_gates, fraction, headline, plural, quantity
 
 MEANING = {
     "chance": "Another seed gives other features. What one such SAE shows is a way to describe the "
@@ -52,6 +52,12 @@ def caveats(summary: Record) -> list[str]:
         notes.append(
             "“Chance” says that the interval of κ includes 0 or lies below. It does not prove that the "
             "seeds share nothing; more seeds narrow the interval."
+        )
+    if any((headline(cohort)["null_name"] or "").startswith("N6") for cohort in cohorts):
+        notes.append(
+            "Against N6, κ asks whether seeds lay their atoms at the same places of the true planes. Seeds "
+            "that find the same planes and tile each at phases of their own are at chance here; whether atoms "
+            "lie in the planes at all is for precision and recall to say."
         )
     fewest = min((len(cohort["seeds"]) for cohort in cohorts), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:

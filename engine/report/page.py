@@ -22,6 +22,7 @@ from engine.report.geometry_section import geometry_section
 from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
+from engine.report.recurrence import activation_table, discoveries_table
 from engine.report.similarity import similarity_section
 from engine.report.sweeps import counts, crowded, every_warning, missing, other_warnings
 from engine.report.truth_section import truth_section
@@ -154,6 +155,10 @@ def _ladder(summary: Record, _: Mapping[str, str]) -> str:
     return "".join(ladder_section(summary, cohort) for cohort in summary["cohorts"])
 
 
+def _recurrence(summary: Record, _: Mapping[str, str]) -> str:
+    return activation_table(summary) + discoveries_table(summary)
+
+
 def _notes(summary: Record, _: Mapping[str, str]) -> str:
     means, cautions = bullets(meaning(summary)), bullets(caveats(summary))
     return f"{means}<h3>What not to conclude</h3>\n{cautions}"
@@ -237,6 +242,7 @@ SECTIONS = [
     ("result", "Result", _result),
     ("meaning", "What this means", _notes),
     ("nulls", "Every metric and null", _ladder),
+    ("again", "By activations, and feature by feature", _recurrence),
     ("similarity", "Other measures of similarity", lambda summary, _: similarity_section(summary)),
     ("quality", "Quality of the autoencoders", _quality),
     ("truth", "Ground truth", _truth),
@@ -246,5 +252,7 @@ SECTIONS = [
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
-MARKED = frozenset({"result", "nulls", "similarity", "quality", "truth", "geometry", "subject"})
+MARKED = frozenset(
+    {"result", "nulls", "similarity", "again", "quality", "truth", "geometry", "subject"}
+)
 """Sections with results, which carry the mark of failed gates."""

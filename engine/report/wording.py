@@ -14,13 +14,17 @@ METRICS = {
     "mean_max_cos": "mean max cosine",
     "matched_mcc": "matched cosine (MCC)",
     "shared_fraction": "shared fraction",
+    "strict_shared_fraction": "strictly shared",
 }
+"""`strictly shared`: decoders and encoders both choose the pair (Paulo & Belrose)."""
 NULLS = {
     "N0": "random directions",
     "N1": "directions drawn from the activations' covariance",
     "N2": "directions drawn from the decoders' covariance",
     "N3": "the same SAEs retrained on Gaussian data of the same mean and covariance",
     "N4": "SAEs of an untrained model",
+    "N4 step 0": "the same SAEs before their first step",
+    "N4 untrained": "the same SAEs trained on the model before its training",
     "N6": "every true plane turned by a random angle",
 }
 SIMILARITY = {
@@ -127,9 +131,12 @@ def plural(count: int, noun: str) -> str:
 
 
 def short_null(name: str | None) -> str:
-    """Return the code of a null (`N3` of `N3 surrogate`), or its name if it has none."""
+    """Return the code of a null (`N3` of `N3 surrogate`), or its name if it has none or its code is not its
+    alone (`N4 untrained`)."""
     if not name:
         return MISSING
+    if name in NULLS:
+        return name
     code = re.match(r"N\d+", name)
     return code.group() if code else name
 
@@ -143,7 +150,7 @@ def explain_null(name: str | None) -> str:
 def metric_title(metric: str) -> str:
     """Return the name of a metric for people: `shared fraction (cos ≥ .7)`."""
     name, _, tau = metric.partition("@")
-    if name == "shared_fraction" and tau:
+    if name in METRICS and tau:
         return f"{METRICS[name]} (cos ≥ {fraction(float(tau), 1)})"
     return METRICS.get(metric, metric)
 

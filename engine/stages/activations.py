@@ -14,18 +14,21 @@ from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem, pairs
 from engine.subjects.reader import read_hooks
 from engine.subjects.surrogate import moments
-from engine.subjects.transformer import read_network
+from engine.subjects.transformer import make_transformer, read_network
+from engine.subjects.transformer import network as network_of
 
 
 def run(context: Context) -> Result:
-    """Read the activations: for `modular` over the full grid, row a·p + b, at the read position."""
+    """Read the activations: for `modular` over the full grid, row a·p + b, at the read position; with
+    `untrained`, of the transformer as its training found it (N4)."""
     subject_run, hook = context.inputs["subject"], str(context.config["hook"])
     gates = subject_run.read_result().get("gates")
     if gates and not gates["passed"] and context.policy.get("gates") == "enforce":
         raise GateFailed("the subject failed a gate; `gates: warn` goes on and marks every result")
     subject = read_subject(subject_run)
     if isinstance(subject, Modular):
-        x_ND = _harvest(subject, subject_run, hook, context.device)
+        untrained = bool(context.config.get("untrained"))
+        x_ND = _harvest(subject, subject_run, hook, context.device, untrained=untrained)
         groups_N = (
             commuting_pairs(subject.modulus)
             if subject.task != "subtract"
@@ -51,9 +54,15 @@ def run(context: Context) -> Result:
     }
 
 
-def _harvest(subject: Modular, run: RunDirectory, hook: str, device: str) -> Tensor:
+def _harvest(
+    subject: Modular, run: RunDirectory, hook: str, device: str, *, untrained: bool
+) -> Tensor:
     problem = make_problem(subject)
-    network = read_network(subject, run.artifacts / WEIGHTS, device)
+    if untrained:
+        # Drawn where the subject's were, so that they are the weights that its training began with.
+        network = network_of(make_transformer(subject, device))
+    else:
+        network = read_network(subject, run.artifacts / WEIGHTS, device)
     tokens_NT = problem.tokens_NT.to(device)
     return read_hooks(network, tokens_NT, [hook], problem.read_index)[hook].float().cpu()
 

@@ -13,14 +13,16 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
+from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
+from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
-from engine.stages.features import best_matches, write_features
+from engine.stages.features import best_matches, find_again, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
     UNTRAINED,
@@ -32,6 +34,7 @@ from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.planted import score_planted
 from engine.stages.recovery import correlate_stability
+from engine.stages.rungs import read_beside
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
 from engine.stages.truth import Truth, latents, score_modular
 from engine.study.spec import Analysis
@@ -54,20 +57,21 @@ def run(context: Context) -> Result:
     live_SF = _live(saes)
     settings = inputs["cohort"].read_job()["config"]
     reason = dependence(settings)
-    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
+    beside = read_beside(inputs, results, hook, x_ND, start)
+    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings, beside)
     survey = survey_of(read_subject(inputs["subject"]), live_SF)
-    truth = _truth(inputs, hook, x_ND, saes, start, survey, stability)
+    sample = _activation_sample(inputs, len(x_ND))
+    truth = _truth(inputs, hook, x_ND, saes, start, survey, sample, stability)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     plain = stability.to_json()
     subset = _headline_subset(plain)
     similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
     folder = context.run.begin_artifacts()
     surrogate_match = best_matches(twin) if twin else None
+    discoveries = find_again(stability, surrogate_match, live_SF)
     columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
-    write_features(
-        folder, hook, saes, live_SF, stability, surrogate_match, columns, similar.consensus
-    )
+    write_features(folder, hook, saes, live_SF, stability, discoveries, columns, similar.consensus)
     save_consensus(folder, similar.consensus, saes.seeds)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
@@ -81,6 +85,8 @@ def run(context: Context) -> Result:
             **cohort,
             "stability": plain["metrics"],
             "step_zero": plain["step_zero"],
+            "activation_match": sample.measure(),
+            "discoveries": discoveries.to_json(),
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
@@ -127,6 +133,7 @@ def _stability(
     live_SF: Tensor,
     options: Analysis,
     settings: dict[str, Any],
+    beside: Beside,
 ) -> Stability:
     return measure_stability(
         saes.weights.W_dec,
@@ -138,7 +145,9 @@ def _stability(
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
+        encoders_SFD=saes.weights.W_enc,
         dependence=dependence(settings),
+        beside=beside,
     )
 
 
@@ -167,6 +176,13 @@ def _similarity(
     )
 
 
+def _activation_sample(inputs: dict[str, RunDirectory], count: int) -> ActivationSample:
+    subject = read_subject(inputs["subject"])
+    if isinstance(subject, Modular):
+        return ActivationSample(torus(subject.modulus, subject.task))
+    return ActivationSample(torch.arange(count))
+
+
 def _truth(
     inputs: dict[str, RunDirectory],
     hook: str,
@@ -174,16 +190,25 @@ def _truth(
     saes: TrainedSaes,
     start: TrainedSaes,
     survey: Survey,
+    sample: ActivationSample,
     stability: Stability,
 ) -> Truth:
-    """Return the agreement with the ground truth, and whether the features that agree are the stable ones."""
+    """Return the agreement with the ground truth, and whether the features that agree are the stable ones;
+    show the latents, which are computed once, to the survey and to the sample."""
     subject, run, live_SF = read_subject(inputs["subject"]), inputs["subject"], survey.live_SF
+
+    def see(s: int, z_NF: Tensor) -> None:
+        survey.see(s, z_NF)
+        sample.add(z_NF, live_SF[s])
+
     if isinstance(subject, Modular):
         held_out = read_held_out(inputs["cohort"])
         truth = score_modular(
-            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, survey.see
+            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, see
         )
     else:
+        for s in range(len(saes.seeds)):
+            see(s, latents(saes, s, x_ND))
         truth = score_planted(run, x_ND, saes, live_SF)
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)

@@ -84,6 +84,7 @@ def score_modular(
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
+    `take` is given the latents [N, F] of each seed and which of them are live.
     """
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]

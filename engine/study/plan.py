@@ -162,6 +162,9 @@ def make_plan(study: Study, placement: Placement) -> Plan:
         activations = _add_activations(build, entry, subject)
         sources = {"subject": subject, "activations": activations}
         sources |= _add_cohorts(build, activations, entry, title, _surrogates_differ(points))
+        if has_untrained(entry.point.study):
+            before = _add_activations(build, entry, subject, untrained=True)
+            sources |= _add_twin(build, before, entry, "untrained", f"{title} untrained")
         cohorts.append(_Cohort(entry, title, analysis_title, sources))
     # Analyses come after all cohorts: they are short, and a slot that takes one early ends the plan later.
     analyses: dict[str, tuple[Job, _Cohort]] = {}
@@ -191,14 +194,19 @@ def _width(study: Study) -> int:
     return max(widths[hook] for hook in study.hooks)
 
 
-def _add_activations(build: _Expansion, entry: Entry, subject: Job) -> Job:
+def has_untrained(study: Study) -> bool:
+    """Return whether cohorts have twins on the untrained subject; planted data have no model to train."""
+    return study.analysis.untrained and study.subject.kind == "modular"
+
+
+def _add_activations(build: _Expansion, entry: Entry, subject: Job, untrained: bool = False) -> Job:
     study = entry.point.study
     samples, d_in = sample_count(study), study.subject.hooks()[entry.hook]
     of = subject.name.removeprefix("subject")
     return build.add(
         "activations",
-        f"activations {entry.hook}{of}",
-        {"hook": entry.hook},
+        f"activations {entry.hook}{of}{' untrained' if untrained else ''}",
+        {"hook": entry.hook, **({"untrained": True} if untrained else {})},
         {"subject": subject},
         policy=subject.policy,
         memory=sizes.reading_memory(samples, d_in),
@@ -213,34 +221,42 @@ def _surrogates_differ(points: Sequence[Point]) -> bool:
 def _add_cohorts(
     build: _Expansion, activations: Job, entry: Entry, title: str, name_surrogate: bool
 ) -> dict[str, Job]:
-    """Add the cohort of one setting at one hook, and its twin on surrogate data if that is asked; each in
-    as many parts as memory demands."""
+    """Add the cohort of one setting at one hook, and its twin on surrogate data if that is asked."""
+    options = entry.point.study.analysis
+    jobs = _add_twin(build, activations, entry, "cohort", title)
+    if options.surrogate:
+        number = f" {options.surrogate_seed}" if name_surrogate else ""
+        jobs |= _add_twin(build, activations, entry, "surrogate", f"{title} surrogate{number}")
+    return jobs
+
+
+def _add_twin(
+    build: _Expansion, activations: Job, entry: Entry, role: str, title: str
+) -> dict[str, Job]:
+    """Add a cohort or a twin of it, in as many parts as memory demands, by role."""
     study, sae = entry.point.study, entry.sae
     settings = {
         "sae": sae.model_dump(mode="json"),
         "training": study.training.model_dump(mode="json"),
         "vary": sorted(study.vary),
+        "surrogate": {"seed": study.analysis.surrogate_seed} if role == "surrogate" else None,
+        **({"untrained": True} if role == "untrained" else {}),
     }
-    twins: dict[str, dict[str, int] | None] = {"cohort": None}
-    if study.analysis.surrogate:
-        twins["surrogate"] = {"seed": study.analysis.surrogate_seed}
     d_in = study.subject.hooks()[entry.hook]
     parts = _parts(build.placement, entry, title, d_in)
     jobs = {}
-    for role, surrogate in twins.items():
-        twin = f" surrogate {surrogate['seed']}" if surrogate and name_surrogate else " surrogate"
-        for number, seeds in enumerate(parts):
-            part = f" {seeds_title(seeds)}" if len(parts) > 1 else ""
-            jobs[f"{role}.{number}" if number else role] = build.add(
-                "cohort",
-                f"{title}{twin if surrogate else ''}{part}",
-                {**settings, "seeds": list(seeds), "surrogate": surrogate},
-                {"activations": activations},
-                work=_cohort_work(study, sae, d_in, len(seeds)),
-                steps=cohort_steps(study),
-                memory=_cohort_size(study, sae, d_in, build.placement).memory(len(seeds)),
-                disk=sizes.cohort_disk(sae, d_in, len(seeds)),
-            )
+    for number, seeds in enumerate(parts):
+        part = f" {seeds_title(seeds)}" if len(parts) > 1 else ""
+        jobs[f"{role}.{number}" if number else role] = build.add(
+            "cohort",
+            f"{title}{part}",
+            {**settings, "seeds": list(seeds)},
+            {"activations": activations},
+            work=_cohort_work(study, sae, d_in, len(seeds)),
+            steps=cohort_steps(study),
+            memory=_cohort_size(study, sae, d_in, build.placement).memory(len(seeds)),
+            disk=sizes.cohort_disk(sae, d_in, len(seeds)),
+        )
     return jobs
 
 
@@ -291,7 +307,7 @@ def _add_analysis(build: _Expansion, cohort: _Cohort) -> Job:
         {"hook": cohort.entry.hook, "analysis": study.analysis.model_dump(mode="json")},
         cohort.sources,
         work=float(len(study.seeds) ** 2 * sae.d_sae**2),
-        memory=sizes.analysis_memory(sae, sample_count(study)),
+        memory=sizes.analysis_memory(sae, sample_count(study), len(study.seeds)),
         disk=sizes.SMALL_DISK,
     )
 

@@ -23,6 +23,8 @@ PER_KEPT = 64
 """Bytes per latent kept of an input by the sparse kernels: value, gradient, places by input and by latent."""
 CHUNK, SURROGATE_CHUNK = 1024, 65_536
 """Inputs that quality is measured on, and that a surrogate is drawn from, at once."""
+MATCHED = 2048
+"""Inputs that the latents of different seeds are matched on."""
 START_FACTOR = 10
 """Latents at the start of a warm-up of k, in multiples of k, where the study does not say."""
 
@@ -134,9 +136,11 @@ class CohortSize:
         return 2 + (anneal.updates if anneal else 0)
 
 
-def analysis_memory(sae: Sae, samples: int) -> int:
-    """Return the memory of an analysis: similarities of two dictionaries, latents of all activations."""
-    return BASE_MEMORY + 24 * sae.d_sae**2 + 8 * samples * sae.d_sae
+def analysis_memory(sae: Sae, samples: int, seeds: int) -> int:
+    """Return the memory of an analysis: similarities of two dictionaries, latents of one seed for all
+    activations and of all seeds for those that latents are matched on, six copies."""
+    matched = 24 * min(samples, MATCHED) * sae.d_sae * seeds
+    return BASE_MEMORY + 24 * sae.d_sae**2 + 8 * samples * sae.d_sae + matched
 
 
 def reading_memory(samples: int, d_in: int) -> int:

@@ -46,6 +46,8 @@ class Analysis(Config):
     """Retrain every cohort on Gaussian data of the same mean and covariance (null N3)."""
     surrogate_seed: Seed = 0
     """Seed of the Gaussian data."""
+    untrained: bool = False
+    """Train every cohort on the subject before its training, too (N4): what does the model's training add?"""
     draws: Annotated[int, Field(ge=20, le=10_000)] = 20
     """Random dictionaries per Monte Carlo null."""
     tau: Annotated[tuple[Fraction, ...], Field(min_length=1)] = (0.5, 0.7, 0.9)

@@ -48,9 +48,14 @@ class Estimate:
 
     @property
     def cohorts(self) -> list[Job]:
-        """The jobs that train SAEs, twins on surrogate data left out."""
+        """The jobs that train SAEs, twins on surrogate data or of an untrained subject left out."""
         jobs = self.plan.jobs if self.plan else ()
-        return [job for job in jobs if job.kind == "cohort" and not job.config["surrogate"]]
+        twins = ("surrogate", "untrained")
+        return [
+            job
+            for job in jobs
+            if job.kind == "cohort" and not any(job.config.get(twin) for twin in twins)
+        ]
 
 
 def estimate(data: Any, profile: str, runs: Path) -> Estimate:

@@ -151,7 +151,8 @@ def _rungs(cell: dict[str, Any]) -> Line:
     line: Line = [("nulls ", "faint")]
     for null in cell["nulls"]:
         chosen = null["name"] == cell.get("null_name")
-        if null["value"] is not None:
+        # N4 never has a say: what is short of room leaves it to the whole ladder.
+        if null["value"] is not None and not str(null["name"]).startswith("N4"):
             text = f" {'▸' if chosen else ' '}{null['name']} {fraction(null['value'], 3)}"
             line.append((text, "strong" if chosen else "" if null["admissible"] else "faint"))
             if not null["admissible"]:
@@ -214,12 +215,13 @@ def _against(cohorts: Cohorts, label: str, width: int) -> list[Line]:
 
 def ladder(cell: dict[str, Any], width: int) -> list[Line]:
     """Return the nulls, each with its value, κ against it, and whether it may be used."""
-    lines: list[Line] = [[("null   value       κ  may be used", "faint")]]
+    names = max([3, *(len(str(null["name"])) for null in cell["nulls"])])
+    lines: list[Line] = [[(f"{'null':<{names + 4}}value       κ  may be used", "faint")]]
     for null in cell["nulls"]:
         name = str(null["name"])
         chosen = name == cell.get("null_name")
         tone: Tone = "strong" if chosen else "" if null["admissible"] else "faint"
-        figures = f"{'▸' if chosen else ' '} {name:<3} {fraction(null['value'], 3):>6}"
+        figures = f"{'▸' if chosen else ' '} {name:<{names}} {fraction(null['value'], 3):>6}"
         figures += f"  {fraction(null.get('kappa'), 2):>6}  "
         usable = "yes" if null["admissible"] else "no"
         why = str(null.get("reason") or "")

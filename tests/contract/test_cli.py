@@ -139,7 +139,7 @@ def test_plan_shows_jobs_and_forecast(capsys: Capture) -> None:
         "threads",
     }
     assert set(plan["forecast"]) == {"seconds", "memory_bytes", "disk_bytes", "basis"}
-    assert len(plan["jobs"]) == 9
+    assert len(plan["jobs"]) == 12
     assert not Path("runs").exists(), "planning writes nothing"
 
 

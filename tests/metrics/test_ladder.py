@@ -8,13 +8,13 @@ from engine.metrics.ladder import LARGE, LARGE_DRAWS, Setting, make_ladder
 
 
 def test_large_cohorts_spread_few_draws_over_all_seeds() -> None:
-    # Fifteen pairs for ten draws: three seeds lie on one axis (every |cos| is 1), three do not.
+    # Fifteen pairs for five draws: three seeds lie on one axis (every |cos| is 1), three do not.
     generator = torch.Generator().manual_seed(0)
     decoders = torch.randn(6, LARGE + 1, 16, generator=generator)
     decoders[:3, :, 1:] = 0
     setting = Setting(covariance=torch.eye(16), sign="abs", draws=20, taus=(0.7,))
     ladder = make_ladder(list(decoders), setting)
-    assert ladder.draws == {"N0": 20, "N1": LARGE_DRAWS, "N2": LARGE_DRAWS}
+    assert ladder.draws == {"N0": LARGE_DRAWS, "N1": LARGE_DRAWS, "N2": LARGE_DRAWS}
     n2 = ladder.nulls(0)[2]
     assert n2.value < 1
     assert n2.sd > 0.05

@@ -17,6 +17,7 @@ from engine.metrics.matching import (
     mutual_neighbours,
     pair_values,
     shared_fraction,
+    side_by_side,
     truth_match,
 )
 from engine.metrics.similarity import Sign, cosine_matrix, mean_max_cos
@@ -233,3 +234,15 @@ def test_without_encoders_the_strict_share_is_its_upper_bound() -> None:
     tied = shared_fraction(a, b, 0.8, strict=True, encoders=(a, b))
     assert pair_values(cosine, (0.8,))[3] == tied
     assert shared_fraction(a, b, 0.8, strict=True, encoders=(a, b.flip(0))) <= tied
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_side_by_side_keeps_order_and_errors(threads: int) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        assert side_by_side(lambda n: n * n, iter(range(8))) == [n * n for n in range(8)]
+        with pytest.raises(ZeroDivisionError):
+            side_by_side(lambda n: 1 // n, [1, 0])
+    finally:
+        torch.set_num_threads(before)

@@ -64,6 +64,10 @@ def test_names_of_metrics_and_nulls() -> None:
     ]  # fmt: skip
     assert explain_null("N0 isotropic") == "N0: random directions"
     assert explain_null("own") == "own"
+    # Two nulls share the code N4: neither may pass for the other.
+    assert short_null("N4 untrained") == "N4 untrained"
+    assert explain_null("N4 step 0") == "N4 step 0: the same SAEs before their first step"
+    assert metric_title("strict_shared_fraction@0.7") == "strictly shared (cos ≥ .7)"
 
 
 def test_the_verdict_is_one_sentence_in_plain_words(summary: dict[str, Any]) -> None:

@@ -70,7 +70,8 @@ def test_a_study_runs_reports_and_is_then_cached(
     assert {"observed", "null", "null_name", "kappa", "ci_low", "ci_high", "verdict"} <= set(
         agreement
     )
-    assert {null["name"] for null in agreement["nulls"]} == {"N0", "N1", "N2", "N3"}
+    names = [null["name"] for null in agreement["nulls"]]
+    assert names == ["N0", "N1", "N2", "N3", "N4 step 0", "N4 untrained", "N6"]
     assert set(cohort["ground_truth"]["baselines"]) == {"pca", "random"}
     assert json.loads((runs / "tiny" / "report" / "summary.json").read_text()) == summary
     report = {path.name for path in (runs / "tiny" / "report").iterdir()}

@@ -34,7 +34,8 @@ def plan_of(placement: Placement, *overrides: str) -> Plan:
 def test_the_graph_of_the_seeds_experiment(placement: Placement) -> None:
     plan = plan_of(placement)
     kinds = [job.kind for job in plan.jobs]
-    assert kinds == ["subject", "activations", *["cohort"] * 4, "analysis", "analysis", "report"]
+    twins = ["activations", *["cohort"] * 2, "activations", "cohort"]
+    assert kinds == ["subject", *twins, *["cohort"] * 3, "analysis", "analysis", "report"]
     seen: set[str] = set()
     for job in plan.jobs:
         assert set(job.inputs.values()) <= seen, "inputs come before those that read them"
@@ -468,6 +469,47 @@ def test_seeds_that_do_not_fit_are_trained_in_parts(
     trained = [job.config["seeds"] for job in plan.jobs if job.config.get("surrogate", 1) is None]
     assert [seed for seeds in trained for seed in seeds] == study_data["seeds"]
     assert all(job.memory_bytes <= FIXED + fits * EACH for job in plan.jobs if job.kind == "cohort")
+
+
+def test_twins_on_the_untrained_model_are_planned_where_there_is_a_model(
+    placement: Placement, study_data: dict[str, Any]
+) -> None:
+    plain = plan_of(placement, "analysis.untrained=false")
+    plan = plan_of(placement)
+    assert [job.name for job in plan.jobs if job.name.endswith("untrained")] == [
+        "activations blocks.0.hook_resid_post untrained",
+        "topk 1024 k32 untrained",
+        "relu 1024 l1 0.001 untrained",
+    ]
+    shared = {job.key for job in plain.jobs if job.kind not in ("analysis", "report")}
+    assert shared <= {job.key for job in plan.jobs}, "nothing else is done again"
+    by_name = {job.name: job for job in plan.jobs}
+    twin, cohort = by_name["topk 1024 k32 untrained"], by_name["topk 1024 k32"]
+    assert twin.config == {**cohort.config, "untrained": True}
+    assert (twin.work, twin.steps, twin.memory_bytes) == (
+        cohort.work,
+        cohort.steps,
+        cohort.memory_bytes,
+    )
+    analysis = by_name["analysis topk 1024 k32"]
+    assert list(analysis.inputs) == ["subject", "activations", "cohort", "surrogate", "untrained"]
+    study_data["analysis"] = {"untrained": True}
+    assert names(plan_for(placement, study_data), "cohort") == [
+        "topk 12 k2",
+        "topk 12 k2 surrogate",
+    ]
+
+
+def test_twins_on_the_untrained_model_come_in_the_same_parts(placement: Placement) -> None:
+    study = read_study("topk-vs-relu", ["saes=[{architecture: topk, d_sae: 1024, k: 32}]"])
+    whole = make_plan(study, placement)
+    cohort = next(job for job in whole.jobs if job.kind == "cohort")
+    plan = make_plan(study, with_memory(placement, cohort.memory_bytes - 1))
+    analysis = next(job for job in plan.jobs if job.kind == "analysis")
+    assert [role for role in analysis.inputs if role.startswith("untrained")] == [
+        "untrained",
+        "untrained.1",
+    ]
 
 
 def test_what_cannot_be_split_or_does_not_fit_at_all_is_refused(

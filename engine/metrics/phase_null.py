@@ -1,0 +1,168 @@
+"""N6: what seeds would agree on if each had laid its atoms into the true planes at phases of its own.
+
+The truth of modular arithmetic (and of planted `fourier` data) is planes, and phases inside a plane are
+arbitrary: a → a + 1 turns every plane of a. So each plane is turned by a random angle, independently for
+each seed, and everything else about the dictionaries stays: how many atoms lie in which plane, how they
+tile it, what they do outside. What agreement is left does not need the seeds to agree on phases
+(science.md §2).
+
+Shapes: S = seeds, N = features of one seed, D = input dimension, C = coordinates in the planes, M = metrics
+of `matching.metric_names(taus, strict=True)`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import combinations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics.matching import pair_values, side_by_side
+from engine.metrics.similarity import Sign, unit_cosines, unit_rows
+
+Floats = NDArray[np.float64]
+
+SAME_PLANE = 0.9
+"""Share of a plane inside the planes before it from which it turns with them, not by itself. At the stream
+after attention the planes of a and of b are all but one, as both come from one embedding."""
+
+
+@dataclass(frozen=True)
+class PhaseTable:
+    """The metrics of turned dictionaries."""
+
+    pairs_MSS: Floats
+    """Mean over draws for each pair of seeds [M, S, S]; NaN on the diagonal."""
+    sd_M: Floats
+    """Between all draws of all pairs [M]."""
+    draws: int
+    """Pairs of turned dictionaries that were compared."""
+    turned: int
+    """Planes that were turned, each by its own angle."""
+
+
+def distinct_planes(bases: Sequence[Tensor]) -> list[Tensor]:
+    """The planes that are not all but inside those before them, in their order; give the largest first.
+
+    Args:
+        bases: orthonormal columns [D, 1 or 2] each.
+
+    Raises:
+        InputError: a basis is not of that shape, not orthonormal, or not of one width.
+    """
+    kept: list[Tensor] = []
+    for number, basis in enumerate(bases):
+        basis_DC = basis.detach().cpu().double()
+        _check_basis(basis_DC, number, kept[0].shape[0] if kept else None)
+        if kept:
+            span: Tensor = torch.linalg.qr(torch.cat(kept, 1)).Q
+            inside = float((span.T @ basis_DC).square().sum()) / basis_DC.shape[1]
+            if inside >= SAME_PLANE:
+                continue
+        kept.append(basis_DC)
+    return kept
+
+
+def _check_basis(basis_DC: Tensor, number: int, width: int | None) -> None:
+    where, shape = f"planes[{number}]", list(basis_DC.shape)
+    if basis_DC.ndim != 2 or basis_DC.shape[1] not in (1, 2):
+        raise InputError(where, f"has shape {shape}", "[d_in, 1 or 2], orthonormal columns")
+    if width is not None and basis_DC.shape[0] != width:
+        raise InputError(where, f"has shape {shape}", f"planes in {width} dimensions, as the first")
+    gram_CC = basis_DC.T @ basis_DC
+    if not bool(torch.allclose(gram_CC, torch.eye(len(gram_CC)).double(), atol=1e-4)):
+        raise InputError(where, "columns are not orthonormal", "an orthonormal basis")
+
+
+def turn(rows_ND: Tensor, bases: Sequence[Tensor], angles: Sequence[float]) -> Tensor:
+    """Rows whose part in each plane is turned by its angle (radians), at unit length [N, D], float64.
+
+    Planes need not be orthogonal: coordinates are those of the pseudo-inverse of all bases joined, so a
+    row inside one plane has none in the others. In one dimension the angle is 0 or π: ± reflection. Where
+    planes are oblique, turning changes lengths, hence the unit length afterwards. Zero rows stay zero.
+    """
+    if len(bases) != len(angles):
+        raise InputError("angles", f"are {len(angles)}", f"one for each of {len(bases)} planes")
+    rows_ND = rows_ND.detach().cpu().double()
+    if not bases:
+        return rows_ND
+    joined_DC = torch.cat([basis.double() for basis in bases], 1)
+    if joined_DC.shape[0] != rows_ND.shape[1]:
+        width = rows_ND.shape[1]
+        raise InputError("planes", f"lie in {joined_DC.shape[0]} dimensions", f"{width}")
+    change_CC = torch.block_diag(
+        *(_rotation(basis.shape[1], angle) for basis, angle in zip(bases, angles, strict=True))
+    ) - torch.eye(joined_DC.shape[1], dtype=torch.float64)
+    coordinates_NC = rows_ND @ torch.linalg.pinv(joined_DC).T
+    turned_ND = rows_ND + coordinates_NC @ change_CC.T @ joined_DC.T
+    return torch.nn.functional.normalize(turned_ND, dim=1)
+
+
+def _rotation(size: int, angle: float) -> Tensor:
+    c, s = math.cos(angle), math.sin(angle)
+    if size == 1:
+        return torch.tensor([[1.0 if c >= 0 else -1.0]], dtype=torch.float64)
+    return torch.tensor([[c, -s], [s, c]], dtype=torch.float64)
+
+
+def phase_table(
+    decoders: Sequence[Tensor],
+    bases: Sequence[Tensor],
+    *,
+    draws: int,
+    taus: tuple[float, ...],
+    sign: Sign = "signed",
+    seed: int = 0,
+) -> PhaseTable:
+    """Every metric of every pair of seeds after turning; at least `draws` pairs, all pairs equally often.
+
+    Args:
+        decoders: one [N, D] for each seed, without zero rows.
+        bases: the planes, the largest first; those inside others turn with them.
+        seed: of the angles, uniform on the circle.
+
+    Raises:
+        InputError: no plane, fewer than two seeds, fewer than one draw, or planes of another width.
+    """
+    if not bases:
+        raise InputError("planes", "there is none to turn", "at least one existing plane")
+    if len(decoders) < 2 or draws < 1:
+        raise InputError("decoders", f"{len(decoders)} seeds, {draws} draws", "2 seeds, 1 draw")
+    turning = distinct_planes(bases)
+    units = [unit_rows(rows).rows for rows in decoders]
+    generator = torch.Generator().manual_seed(seed)
+    pairs = list(combinations(range(len(units)), 2))
+    rounds = math.ceil(draws / len(pairs))
+
+    def compare(two: tuple[Tensor, Tensor]) -> list[float]:
+        return pair_values(unit_cosines(two[0], two[1], sign), taus)
+
+    found_RPM = np.array(
+        [
+            side_by_side(compare, [(turned[s], turned[t]) for s, t in pairs])
+            for turned in (_turned(units, turning, generator) for _ in range(rounds))
+        ]
+    )
+    table_MSS = np.full((found_RPM.shape[2], len(units), len(units)), np.nan)
+    for (s, t), mean_M in zip(pairs, found_RPM.mean(0), strict=True):
+        table_MSS[:, s, t] = table_MSS[:, t, s] = mean_M
+    flat_KM = found_RPM.reshape(-1, found_RPM.shape[2])
+    sd_M = flat_KM.std(axis=0, ddof=1) if len(flat_KM) > 1 else np.full(flat_KM.shape[1], np.nan)
+    return PhaseTable(table_MSS, sd_M, len(flat_KM), len(turning))
+
+
+def _turned(
+    units: Sequence[Tensor], bases: Sequence[Tensor], generator: torch.Generator
+) -> list[Tensor]:
+    """Each seed's rows with its own angles; float32 is enough for cosines to 1e-6."""
+    turned = []
+    for rows_ND in units:
+        angles = 2 * math.pi * torch.rand(len(bases), generator=generator, dtype=torch.float64)
+        turned.append(turn(rows_ND, bases, angles.tolist()).float())
+    return [torch.nn.functional.normalize(rows_ND, dim=1) for rows_ND in turned]

@@ -1,0 +1,155 @@
+"""Matching of latents by what they respond to: by hand, on permuted copies, and at chance."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from engine.errors import InputError
+from engine.metrics.activation_matching import (
+    MEASURES,
+    ActivationSample,
+    jaccard,
+    match_values,
+    standardised,
+    torus,
+)
+
+
+def sparse(rows: int, features: int, seed: int, density: float = 0.3) -> Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    on = torch.rand(rows, features, generator=generator) < density
+    return torch.rand(rows, features, generator=generator) * on
+
+
+def every(features: int) -> Tensor:
+    return torch.ones(features, dtype=torch.bool)
+
+
+def test_two_features_by_hand() -> None:
+    x = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 0]])
+    y = torch.tensor([[1.0, 0], [0, 0], [0, 1], [0, 1]])
+    # r: x0y0 = .25/(.5·√.1875) = .5774, x0y1 = −1, x1y0 = −1/3, x1y1 = .125/(√.1875·.5) = .5774.
+    values = match_values(standardised(x), standardised(y), (x > 0).float(), (y > 0).float())
+    assert values == pytest.approx([0.5774, 0.5774, 0.5, 0.5], abs=1e-4)
+
+
+def test_jaccard_of_supports_by_hand() -> None:
+    a = torch.tensor([[1.0, 0], [1, 0], [0, 0]])
+    b = torch.tensor([[0.0, 0], [1, 0], [1, 0]])
+    assert jaccard(a, b).tolist() == pytest.approx([1 / 3, 0])
+
+
+def test_constant_latents_correlate_with_nothing() -> None:
+    assert standardised(torch.ones(5, 2)).abs().max() == 0
+
+
+def test_chance_of_dense_latents() -> None:
+    # science.md §2: independent dense latents, n = 1024, N = 12,769: E max|r| = .031.
+    generator = torch.Generator().manual_seed(0)
+    x = standardised(torch.randn(12769, 32, generator=generator))
+    y = standardised(torch.randn(12769, 1024, generator=generator))
+    assert float((x.T @ y).abs().amax(1).mean()) == pytest.approx(0.031, abs=0.002)
+
+
+def test_chance_of_rare_latents_is_why_there_is_a_floor() -> None:
+    # The same at a density of .1 %: E max|r| reaches .18.
+    x, y = sparse(12769, 32, 0, 0.001), sparse(12769, 1024, 1, 0.001)
+    assert float((standardised(x).T @ standardised(y)).amax(1).mean()) == pytest.approx(
+        0.18, abs=0.05
+    )
+
+
+def test_permuted_copies_match_entirely() -> None:
+    z = sparse(2000, 40, 0)
+    sample = ActivationSample(torch.arange(2000))
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(3):
+        sample.add(z[:, torch.randperm(40, generator=generator)], every(40))
+    found = sample.measure()
+    for name in MEASURES:
+        assert found[name]["observed"] == pytest.approx(1, abs=1e-5)
+        assert found[name]["kappa"] == pytest.approx(1, abs=1e-4)
+    assert found["pearson"]["null"] < 0.15
+    assert found["inputs"] == {"used": 2000, "of": 2000}
+    assert found["n_per_seed"] == [40, 40, 40]
+
+
+def test_independent_latents_are_at_chance() -> None:
+    sample = ActivationSample(torch.arange(3000))
+    for seed in range(4):
+        sample.add(sparse(3000, 50, seed), every(50))
+    found = sample.measure()
+    assert found["inputs"] == {"used": 2048, "of": 3000}
+    for name in MEASURES:
+        assert abs(found[name]["kappa"]) < 0.02
+
+
+def test_the_torus_shift_keeps_the_spectrum_and_breaks_the_phase() -> None:
+    # f(a, b) = 1 + cos(w(a + b)) of every seed, one phase: identical maps; shifted, any phase.
+    p = 11
+    a, b = torch.meshgrid(torch.arange(p), torch.arange(p), indexing="ij")
+    wave = 1 + torch.cos(2 * torch.pi * (a + b).flatten() / p)
+    sample = ActivationSample(torus(p))
+    for _ in range(3):
+        sample.add(wave[:, None].repeat(1, 30), every(30))
+    found = sample.measure()
+    assert found["pearson"]["observed"] == pytest.approx(1, abs=1e-5)
+    assert found["shift"] == "torus"
+    # Every shifted map is the wave at one of 11 phases: the mean of all their correlations is small.
+    assert abs(float((standardised(sample.seen[0].plain_RA).T
+                      @ standardised(sample.seen[1].shifted_RA)).mean())) < 0.3  # fmt: skip
+    spread = sample.seen[1].shifted_RA.std(0)
+    assert torch.allclose(spread, wave.std().expand(30), atol=1e-5)
+
+
+def test_products_are_shifted_by_discrete_logarithm_without_zeros() -> None:
+    grid = torus(5, "multiply")
+    assert sorted(grid.flatten().tolist()) == [a * 5 + b for a in range(1, 5) for b in range(1, 5)]
+    # One step along the first axis multiplies a by the primitive root 2.
+    assert [int(row[0]) // 5 for row in grid] == [1, 2, 4, 3]
+
+
+def test_rare_and_dead_latents_are_left_out() -> None:
+    z = sparse(500, 6, 0)
+    z[:, 0] = 0
+    z[9:, 1] = 0
+    live = every(6)
+    live[2] = False
+    sample = ActivationSample(torch.arange(500))
+    for _ in range(2):
+        sample.add(z, live)
+    assert sample.measure()["n_per_seed"] == [3, 3]
+
+
+def test_nothing_to_match_says_why() -> None:
+    sample = ActivationSample(torch.arange(100))
+    sample.add(sparse(100, 4, 0), every(4))
+    assert "nothing to agree with" in sample.measure()["pearson"]["reason"]
+    sample.add(torch.zeros(100, 4), every(4))
+    found = sample.measure()["jaccard"]
+    assert found["observed"] is None
+    assert "1 of 2 seeds" in found["reason"]
+
+
+def test_two_seeds_have_no_interval() -> None:
+    sample = ActivationSample(torch.arange(200))
+    for seed in range(2):
+        sample.add(sparse(200, 4, seed), every(4))
+    found = sample.measure()["pearson"]
+    assert found["ci_low"] is None
+    assert found["reason"].startswith("2 seeds")
+
+
+@pytest.mark.parametrize(
+    ("z", "live", "where"),
+    [
+        (torch.rand(5, 3), torch.ones(3, dtype=torch.bool), "latents"),
+        (torch.rand(9, 3), torch.ones(2, dtype=torch.bool), "live"),
+        (torch.full((9, 3), torch.nan), torch.ones(3, dtype=torch.bool), "latents"),
+    ],
+)
+def test_latents_that_do_not_fit_are_refused(z: Tensor, live: Tensor, where: str) -> None:
+    with pytest.raises(InputError, match=where):
+        ActivationSample(torch.arange(9)).add(z, live)
