@@ -258,10 +258,8 @@ def _match(dictionaries: Sequence[Tensor], truth_MD: Tensor) -> list[dict[str, f
 def _score_planes(
     data: PlantedData, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
 ) -> dict[str, Any]:
-    """Score planted planes: rows 2k and 2k+1 of the features span plane k."""
-    bases = data.features.double().view(-1, 2, data.features.shape[1])
-    share = 1 / len(bases)
-    truth = [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
+    """Score planted planes."""
+    truth = planted_planes(data)
     found = [
         recover(d_FD, truth, live) for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
     ]
@@ -273,6 +271,13 @@ def _score_planes(
         "n_live": spread([float(recovery.n_live) for recovery in found]),
         "baselines": _baseline_summary(controls),
     }
+
+
+def planted_planes(data: PlantedData) -> list[Plane]:
+    """Return the planes of a `fourier` subject: rows 2k and 2k+1 of the features span plane k."""
+    bases = data.features.double().view(-1, 2, data.features.shape[1])
+    share = 1 / len(bases)
+    return [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
 
 
 def _baseline_summary(controls: Mapping[str, Sequence[Recovery]]) -> dict[str, Any]:

@@ -22,6 +22,7 @@ COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
     "tensorboard", "wandb",
+    "validate", "compare",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
@@ -56,6 +57,8 @@ OPTIONS = {
     "priority": {"--runs", "--json"},
     "gc": {"--runs", "--yes", "--json"},
     "health": {"--runs", "--json"},
+    "validate": {"--only", "--profile", "--json", "--quiet"},
+    "compare": {"--sign", "--runs", "--json"},
 }
 
 
@@ -185,6 +188,45 @@ def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "measuring writes nothing"
 
 
+ROW = {"row", "asks", "seeds", "setup", "passed", "checks", "seconds"}
+CHECK = {
+    "measure", "text", "low", "high", "source", "published", "value", "ci_low", "ci_high", "per_seed",
+    "passed",
+}  # fmt: skip
+
+
+def test_validate_answers_row_by_row(capsys: Capture, tmp_path: Path) -> None:
+    """Two rows without training, each in a process of its own; progress goes to stderr."""
+    arguments = ["validate", "--only", "oracle-sign", "--only", "oracle-permutation", "--json"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert set(found) == {
+        "passed",
+        "profile",
+        "device",
+        "processes",
+        "threads",
+        "seconds",
+        "rows",
+    }
+    assert found["passed"] is True
+    assert [row["row"] for row in found["rows"]] == ["oracle-permutation", "oracle-sign"]
+    for row in found["rows"]:
+        assert set(row) == ROW
+        assert set(row["setup"]) == {
+            "planted",
+            "sae",
+            "training",
+            "oracle",
+            "broken_auxiliary_loss",
+        }
+        assert all(set(check) == CHECK for check in row["checks"])
+    assert len(said.err.splitlines()) == 2
+    assert "to go" in said.err
+    assert not list(tmp_path.iterdir()), "validating writes nothing"
+
+
 def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
     schema = answer(capsys, "schema")
     assert "saes" in schema["properties"]
@@ -234,6 +276,18 @@ ERRORS = {
         3,
         "--threads 4096: this machine has",
     ),
+    "no row": (
+        ["validate", "--only", "sky"],
+        2,
+        "--only sky: no such row: one of matched, redundant",
+    ),
+    "nothing to compare": (["compare"], 2, "SAE..."),
+    "no sign": (
+        ["compare", "a", "b", "--sign", "both"],
+        2,
+        "--sign both: no such sign: one of signed",
+    ),
+    "no SAE": (["compare", "a", "b"], 2, "a: no such file, and no such study here: a folder or"),
     "no activations": (["bench", "sae", "--activations", "none"], 2, "--activations none"),
 }
 
