@@ -24,9 +24,9 @@ def saes(W_dec_SFD: Tensor, *seeds: int, fires: Tensor | None = None) -> Trained
     return TrainedSaes(TopK(d_sae=F, k=1), seeds, weights, 1.0, fires, 1000)
 
 
-def entry(name: str, rows_FD: Tensor, seed: int, **known: str) -> Entry:
+def entry(name: str, rows_FD: Tensor, seed: int, subject: str = "") -> Entry:
     fires = torch.full((1, len(rows_FD)), 500)
-    return Entry(name, saes(rows_FD[None], seed, fires=fires), **known)
+    return Entry(name, saes(rows_FD[None], seed, fires=fires), subject=subject)
 
 
 def basis(width: int = 16) -> Tensor:
