@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import selectors
@@ -18,8 +19,6 @@ from engine.study.machine import detect
 from engine.study.profile import Placement, place, read_profile, worker_environment
 
 Row = dict[str, Any]
-LEAVE_SECONDS = 2.0
-"""How long a process may take to leave after its input has ended."""
 
 
 def validate(
@@ -129,14 +128,11 @@ class _Pool:
         return JobFailed(f"{row}: its process ended without an answer; what it said is above")
 
     def _end(self) -> None:
+        """End all processes: they have nothing to lose."""
         for process in self._processes:
-            if self._left:
-                process.kill()
-            try:
-                process.communicate(timeout=LEAVE_SECONDS)
-            except (subprocess.TimeoutExpired, OSError):
-                process.kill()
-                process.wait()
+            process.kill()
+            with contextlib.suppress(OSError):  # what was never read by it
+                process.communicate()
 
 
 def _output(process: subprocess.Popen[str]) -> Any:

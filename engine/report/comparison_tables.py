@@ -31,7 +31,7 @@ def comparison_table(found: Record) -> RenderableType:
         Text(),
         _ladder(first),
     ]
-    return Group(*parts, Text(), _pairs(found["pairs"]), *notes)
+    return Group(*parts, Text(), _pairs(found["pairs"]), Text(), *notes)
 
 
 def remarks(found: Record, headline: Record) -> list[str]:
@@ -55,10 +55,15 @@ def _metrics(cells: dict[str, Record]) -> Table:
     table = flat_table(["metric", ">observed", ">null", "", ">κ", "95 %", "verdict"], 2)
     for name, cell in cells.items():
         bounds = "–" if cell["ci_low"] is None else interval(cell)
-        row = [metric_title(name), fraction(cell["observed"], 3), fraction(cell["null"], 3)]
+        row = [_title(name), fraction(cell["observed"], 3), fraction(cell["null"], 3)]
         row += [cell["null_name"] or "–", fraction(cell["kappa"], 3), bounds, cell["verdict"]]
         table.add_row(*(Text(value) for value in row))
     return table
+
+
+def _title(metric: str) -> str:
+    plain = metric.removeprefix("strict_")
+    return metric_title(plain) if plain == metric else f"strict {metric_title(plain)}"
 
 
 def _ladder(cell: Record) -> Table:

@@ -12,10 +12,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.cli import main as cli
 from engine.cli.options import stop_on_signals
 from engine.client import studies as client
+from engine.saes.formats import TrainedSaes, save_sae
+from engine.saes.weights import Weights
+from engine.study.sae import TopK
 from engine.study.spec import write_yaml
 
 COMMANDS = {
@@ -225,6 +229,23 @@ def test_validate_answers_row_by_row(capsys: Capture, tmp_path: Path) -> None:
     assert len(said.err.splitlines()) == 2
     assert "to go" in said.err
     assert not list(tmp_path.iterdir()), "validating writes nothing"
+
+
+def test_compare_gives_every_number_beside_its_null(capsys: Capture, tmp_path: Path) -> None:
+    weights = Weights(torch.eye(8)[None], torch.zeros(1, 8), torch.eye(8)[None], torch.zeros(1, 8))
+    for seed in (1, 2):
+        fires = torch.full((1, 8), 500)
+        one = TrainedSaes(TopK(d_sae=8, k=1), (seed,), weights, 1.0, fires, 1000)
+        save_sae(tmp_path / str(seed), one)
+    found = answer(capsys, "compare", "1", "2", "--json")
+    assert set(found) == {"sign", "d_in", "saes", "subset", "metrics", "pairs", "notes"}
+    assert set(found["saes"][0]) == {
+        "name", "title", "architecture", "d_sae", "seed", "live", "twin"
+    }  # fmt: skip
+    assert {"mean_max_cos", "matched_mcc", "strict_shared_fraction@0.7"} <= set(found["metrics"])
+    assert set(found["pairs"][0]) == {
+        "a", "b", "subset", "observed", "null_name", "null", "kappa"
+    }  # fmt: skip
 
 
 def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
