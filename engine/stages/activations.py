@@ -40,7 +40,7 @@ def run(context: Context) -> Result:
         x_ND = load_planted(subject_run.artifacts).activations
         groups_N = torch.arange(len(x_ND))
     mean_D, covariance_DD = moments(x_ND)
-    variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
+    variance, first = rank_one_share(covariance_DD)
     tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
     save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
     return {
@@ -48,10 +48,18 @@ def run(context: Context) -> Result:
         "samples": len(x_ND),
         "d_in": x_ND.shape[1],
         "mean_norm": float(mean_D.norm()),
-        "variance": float(variances_D.sum()),
-        # What one direction can explain; SAEs that explain less were not trained (science.md §7, 15).
-        "rank_one_variance": float(variances_D[0] / variances_D.sum()),
+        "variance": variance,
+        "rank_one_variance": first,
     }
+
+
+def rank_one_share(covariance_DD: Tensor) -> tuple[float, float]:
+    """Return the variance, and the share of it that one direction can explain.
+
+    SAEs that explain less than that were not trained (science.md §7, 15).
+    """
+    variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
+    return float(variances_D.sum()), float(variances_D[0] / variances_D.sum())
 
 
 def _harvest(

@@ -64,7 +64,7 @@ def red_flags(
     """Return one sentence per flag; the thresholds are conventions (science.md §7 and the seeds')."""
     floor = float(results["activations"]["rank_one_variance"])
     flags = [
-        *_reconstruction(cohort["quality"], floor),
+        *reconstruction_flags(cohort["quality"], floor),
         *_surrogate(results, cohort),
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
@@ -118,7 +118,8 @@ def _together(flags: list[Flag]) -> str:
     return f"{first.message} (likewise seed{'s' if len(others) > 1 else ''} {seeds})"
 
 
-def _reconstruction(quality: dict[str, Any], floor: float) -> list[str]:
+def reconstruction_flags(quality: dict[str, Any], floor: float) -> list[str]:
+    """Return the flags of SAEs that explain little; `floor` is what one principal direction explains."""
     ev, dead = quality["explained_variance"], quality["dead_fraction"]["mean"]
     worst = min(value if value is not None else -math.inf for value in ev["per_seed"])
     flags = []

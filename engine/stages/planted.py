@@ -31,7 +31,7 @@ def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: T
     if data.config.generator == "gaussian":
         return Truth(None, [{} for _ in saes.seeds])
     if data.config.generator == "fourier":
-        return _score_planes(_planted_planes(data), x_ND, saes, live_SF)
+        return _score_planes(planted_planes(data), x_ND, saes, live_SF)
     truth_MD = data.features
     if data.config.signed:
         truth_MD = torch.cat([truth_MD, -truth_MD])
@@ -77,7 +77,7 @@ def _match(dictionaries: Sequence[Tensor], truth_MD: Tensor) -> list[dict[str, f
     return found
 
 
-def _planted_planes(data: PlantedData) -> list[Plane]:
+def planted_planes(data: PlantedData) -> list[Plane]:
     """Return the planted planes: rows 2k and 2k+1 of the features span plane k."""
     bases = data.features.double().view(-1, 2, data.features.shape[1])
     share = 1 / len(bases)

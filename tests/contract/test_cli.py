@@ -12,16 +12,21 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from engine.cli import main as cli
 from engine.cli.options import stop_on_signals
 from engine.client import studies as client
+from engine.saes.formats import TrainedSaes, save_sae
+from engine.saes.weights import Weights
+from engine.study.sae import TopK
 from engine.study.spec import write_yaml
 
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
     "tensorboard", "wandb",
+    "validate", "compare",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
@@ -56,6 +61,8 @@ OPTIONS = {
     "priority": {"--runs", "--json"},
     "gc": {"--runs", "--yes", "--json"},
     "health": {"--runs", "--json"},
+    "validate": {"--only", "--profile", "--json", "--quiet"},
+    "compare": {"--sign", "--runs", "--json"},
 }
 
 
@@ -185,6 +192,62 @@ def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir()), "measuring writes nothing"
 
 
+ROW = {"row", "asks", "seeds", "setup", "passed", "checks", "seconds"}
+CHECK = {
+    "measure", "text", "low", "high", "source", "published", "value", "ci_low", "ci_high", "per_seed",
+    "passed",
+}  # fmt: skip
+
+
+def test_validate_answers_row_by_row(capsys: Capture, tmp_path: Path) -> None:
+    """Two rows without training, each in a process of its own; progress goes to stderr."""
+    arguments = ["validate", "--only", "oracle-sign", "--only", "oracle-permutation", "--json"]
+    assert cli.main(arguments) == 0
+    said = capsys.readouterr()
+    found = json.loads(said.out)
+    assert set(found) == {
+        "passed",
+        "profile",
+        "device",
+        "processes",
+        "threads",
+        "seconds",
+        "rows",
+    }
+    assert found["passed"] is True
+    assert [row["row"] for row in found["rows"]] == ["oracle-permutation", "oracle-sign"]
+    for row in found["rows"]:
+        assert set(row) == ROW
+        assert set(row["setup"]) == {
+            "planted",
+            "sae",
+            "training",
+            "oracle",
+            "broken_auxiliary_loss",
+        }
+        assert all(set(check) == CHECK for check in row["checks"])
+    assert len(said.err.splitlines()) == 2
+    assert "to go" in said.err
+    assert not list(tmp_path.iterdir()), "validating writes nothing"
+
+
+def test_compare_gives_every_number_beside_its_null(capsys: Capture, tmp_path: Path) -> None:
+    weights = Weights(torch.eye(8)[None], torch.zeros(1, 8), torch.eye(8)[None], torch.zeros(1, 8))
+    for seed in (1, 2):
+        fires = torch.full((1, 8), 500)
+        one = TrainedSaes(TopK(d_sae=8, k=1), (seed,), weights, 1.0, fires, 1000)
+        save_sae(tmp_path / str(seed), one)
+    found = answer(capsys, "compare", "1", "2", "--json")
+    assert set(found) == {"sign", "d_in", "saes", "subset", "metrics", "pairs", "notes"}
+    assert set(found["saes"][0]) == {
+        "name", "title", "architecture", "d_sae", "seed", "live", "twin"
+    }  # fmt: skip
+    assert {"mean_max_cos", "matched_mcc", "strict_shared_fraction@0.7"} <= set(found["metrics"])
+    assert set(found["pairs"][0]) == {
+        "a", "b", "subset", "observed", "null_name", "null", "kappa"
+    }  # fmt: skip
+
+
 def test_the_schema_is_a_json_schema(capsys: Capture) -> None:
     schema = answer(capsys, "schema")
     assert "saes" in schema["properties"]
@@ -234,6 +297,18 @@ ERRORS = {
         3,
         "--threads 4096: this machine has",
     ),
+    "no row": (
+        ["validate", "--only", "sky"],
+        2,
+        "--only sky: no such row: one of matched, redundant",
+    ),
+    "nothing to compare": (["compare"], 2, "SAE..."),
+    "no sign": (
+        ["compare", "a", "b", "--sign", "both"],
+        2,
+        "--sign both: no such sign: one of signed",
+    ),
+    "no SAE": (["compare", "a", "b"], 2, "a: no such file, and no such study here: a folder or"),
     "no activations": (["bench", "sae", "--activations", "none"], 2, "--activations none"),
 }
 
