@@ -19,7 +19,7 @@ from engine.metrics.uncertainty import spread
 from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
-from engine.stages.features import best_matches, write_features
+from engine.stages.features import write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
     UNTRAINED,
@@ -27,6 +27,7 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
+from engine.stages.gallery import twin_features, write_gallery
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
@@ -53,8 +54,12 @@ def run(context: Context) -> Result:
     hook = str(config["hook"])
     truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
     folder = context.run.begin_artifacts()
-    surrogate_match = best_matches(twin) if twin else None
-    write_features(folder, hook, saes, live_SF, stability, surrogate_match, truth.features)
+    fake = twin_features(twin, options.sign) if twin else None
+    match = fake.match if fake else None
+    write_features(folder, hook, saes, live_SF, stability, match, truth.features)
+    subject = read_subject(inputs["subject"])
+    modulus = subject.modulus if isinstance(subject, Modular) else None
+    shown = write_gallery(folder, x_ND, saes, live_SF, stability, fake, truth.features, modulus)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
@@ -69,6 +74,7 @@ def run(context: Context) -> Result:
             **cohort,
             "stability": plain["metrics"],
             "step_zero": plain["step_zero"],
+            **shown,
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
