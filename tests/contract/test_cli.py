@@ -20,14 +20,15 @@ from engine.study.spec import write_yaml
 
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
-    "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
-    "tensorboard",
+    "retry", "priority", "gc", "health", "report", "notebook", "studies", "profiles", "doctor", "schema",
+    "bench sae", "tensorboard",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
     "plan": {"--profile", "--runs", "--set", "--json"},
     "report": {"--runs", "--json"},
     "tensorboard": {"--runs", "--rebuild", "--port", "--json"},
+    "notebook": {"--runs", "--out", "--execute", "--json"},
     "studies": {"--runs", "--json"},
     "profiles": {"--json"},
     "doctor": {"--runs", "--json"},
