@@ -58,14 +58,10 @@ def _training(cohort: Record) -> Iterator[str]:
     for text in cohort.get("warnings") or ():
         if str(text).startswith("undertrained"):
             kept = (cohort["quality"].get("cosine_with_start") or {}).get("mean")
-            said = (
-                f": live features keep a cosine of {fraction(kept)} with their random start"
-                if kept
-                else ""
-            )
+            said = f"live features keep a cosine of {fraction(kept)} with their random start, so "
             yield (
-                f"Longer training (training.epochs){said}, so agreement that training would bring has not had "
-                "the time to show."
+                f"Longer training (training.epochs): {said if kept else ''}agreement that training would bring "
+                "has not had the time to show."
             )
 
 
