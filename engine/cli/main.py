@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from engine.cli import queue, studies, tensorboard
+from engine.cli import queue, studies, tensorboard, wandb
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.text import visible_line
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
@@ -51,6 +51,7 @@ for _command in (
     studies.report,
     tensorboard.tensorboard,
     studies.notebook,
+    wandb.wandb,
     studies.studies,
     studies.profiles,
     studies.doctor,

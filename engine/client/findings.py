@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.report.contrasts import groups, kappa_change, side
+from engine.report.contrasts import groups, incomparable, kappa_change, side
 from engine.report.wording import (
     MISSING,
     cohort_label,
@@ -33,6 +33,7 @@ __all__ = [
     "fraction",
     "gates_mark",
     "groups",
+    "incomparable",
     "interval",
     "kappa_change",
     "kappa_digits",

@@ -5,10 +5,13 @@ The names are links to where workers write, so that TensorBoard follows what run
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -22,9 +25,12 @@ from engine.disk.rundir import FEATURES, RunDirectory
 from engine.errors import HusaiError, InputError
 from engine.jobs.reading import list_studies, reading
 
+TICK_SECONDS, REFRESH_SECONDS = 0.2, 15.0
 TRAINED = ("subject", "cohort")
 """Kinds of jobs that have curves."""
-RESULT = "result"
+RESULT, SUMMARY = "result", "summary.json"
+MARK = ".report"
+"""File that says which report a folder of results was written from."""
 
 
 @dataclass
@@ -55,18 +61,25 @@ def arrange(root: RunsRoot, studies: Sequence[str] = (), *, rebuild: bool = Fals
             raise InputError(name, "no such study in the queue", f"one of: {have}")
     if not known:
         raise InputError(str(root.path), "no study yet", "`husai-engine run STUDY` first")
-    arranged = Arranged(root.tensorboard)
-    shutil.rmtree(arranged.folder, ignore_errors=True)
-    arranged.folder.mkdir(parents=True)
+    shutil.rmtree(root.tensorboard, ignore_errors=True)
+    return refresh(root, studies, rebuild=rebuild)
+
+
+def refresh(root: RunsRoot, studies: Sequence[str] = (), *, rebuild: bool = False) -> Arranged:
+    """Add what has come since: `arrange` without taking anything away, and without complaint where there is
+    nothing yet."""
     from engine.report.events import write_columns  # it takes most of a second
 
+    arranged = Arranged(root.tensorboard)
+    arranged.folder.mkdir(parents=True, exist_ok=True)
     cohorts: list[dict[str, Any]] = []
-    for study in studies or known:
+    for study in studies or _studies(root):
         for job in jobs(root, study):
             if job["kind"] in TRAINED:
                 _name(root, study, job, arranged, rebuild=rebuild)
         cohorts += _results(root, study, arranged)
-    write_columns(arranged.folder, cohorts)
+    if cohorts:
+        write_columns(arranged.folder, cohorts)
     return arranged
 
 
@@ -87,7 +100,8 @@ def _name(root: RunsRoot, study: str, job: Job, arranged: Arranged, *, rebuild: 
         return
     link = arranged.folder / name
     link.parent.mkdir(exist_ok=True)
-    link.symlink_to(os.path.relpath(run.tensorboard, link.parent), target_is_directory=True)
+    if not link.is_symlink():
+        link.symlink_to(os.path.relpath(run.tensorboard, link.parent), target_is_directory=True)
     arranged.runs.append(name)
 
 
@@ -118,26 +132,29 @@ def _began(run: RunDirectory, rows: Sequence[dict[str, Any]]) -> float:
 
 
 def _results(root: RunsRoot, study: str, arranged: Arranged) -> list[dict[str, Any]]:
-    """Write a row for each cohort of a study that has a report, and its figures; return the cohorts."""
+    """Write a row for each cohort of a study that has a report, and its figures; return the cohorts of a report
+    that was not written before."""
     from engine.report.events import EventFile, write_result
 
+    report, folder = report_folder(root.path, study), arranged.folder / RESULT / study
     try:
         summary = read_summary(root.path, study)
-        densities = dict(_densities(report_folder(root.path, study) / FEATURES))
+        densities = dict(_densities(report / FEATURES))
+        moment = str((report / SUMMARY).stat().st_mtime_ns)
     except (HusaiError, OSError):
         return []  # no report yet
-    for cohort in summary["cohorts"]:
-        name = f"{RESULT}/{study}/{plain(str(cohort['title']))}"
+    names = [plain(str(cohort["title"])) for cohort in summary["cohorts"]]
+    arranged.runs += [f"{RESULT}/{study}", *(f"{RESULT}/{study}/{name}" for name in names)]
+    if (folder / MARK).is_file() and (folder / MARK).read_text() == moment:
+        return []
+    shutil.rmtree(folder, ignore_errors=True)
+    with EventFile(folder) as events:
+        for path in sorted((report / "figures").glob("*.png")):
+            events.image(path.stem, path.read_bytes(), 0)
+    for name, cohort in zip(names, summary["cohorts"], strict=True):
         of_seeds = densities.get(str(cohort["title"]), {})
-        write_result(arranged.folder / name, name.removeprefix(f"{RESULT}/"), cohort, of_seeds)
-        arranged.runs.append(name)
-    pictures = sorted((report_folder(root.path, study) / "figures").glob("*.png"))
-    if pictures:
-        name = f"{RESULT}/{study}"
-        with EventFile(arranged.folder / name) as events:
-            for path in pictures:
-                events.image(path.stem, path.read_bytes(), 0)
-        arranged.runs.append(name)
+        write_result(folder / name, f"{study}/{name}", cohort, of_seeds)
+    (folder / MARK).write_text(moment)
     return list(summary["cohorts"])
 
 
@@ -157,7 +174,28 @@ def plain(name: str) -> str:
     return name.replace("/", "-").strip(".") or "unnamed"
 
 
-def server_command(folder: Path, port: int) -> list[str]:
-    """Return the command of TensorBoard's server, on loopback; several event files of a run are all read."""
-    options = ["--logdir", str(folder), "--host", LOOPBACK, "--port", str(port)]
+def server_command(folder: Path, port: int, host: str = LOOPBACK) -> list[str]:
+    """Return the command of TensorBoard's server; several event files of a run are all read."""
+    options = ["--logdir", str(folder), "--host", host, "--port", str(port)]
     return [sys.executable, "-m", "tensorboard.main", *options, "--reload_multifile", "true"]
+
+
+def follow(
+    root: RunsRoot, studies: Sequence[str], command: Sequence[str], stop: Callable[[], bool]
+) -> int:
+    """Run the server until asked to stop, adding what comes meanwhile; return its exit code, 0 if asked."""
+    with subprocess.Popen(list(command), stdin=subprocess.DEVNULL) as server:
+        try:
+            waited = 0.0
+            while server.poll() is None and not stop():
+                time.sleep(TICK_SECONDS)
+                waited += TICK_SECONDS
+                if waited >= REFRESH_SECONDS:
+                    waited = 0.0
+                    with contextlib.suppress(HusaiError, OSError):
+                        refresh(root, studies)
+        finally:
+            ended = server.poll()
+            if ended is None:
+                server.terminate()
+    return ended or 0

@@ -54,13 +54,16 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     """Draw the headline metric for every pair of seeds, with the null on the colour bar and, where the
     surrogate's pairs are known, their matrix beside.
 
-    None if no pair could be measured.
+    Seeds that are alike stand beside each other, for reading only. None if no pair could be measured.
     """
-    cell, seeds = headline(cohort), cohort["seeds"]
-    pairs = _matrix(cell["pairs"])
+    cell, (seeds, places) = headline(cohort), _reading_order(cohort)
+    pairs = _matrix(cell["pairs"])[np.ix_(places, places)]
     if not np.isfinite(pairs).any():
         return None
     count, null_pairs = len(seeds), _surrogate_pairs(cohort)
+    if null_pairs is not None:
+        null_pairs = null_pairs[np.ix_(places, places)]
+    twin = np.full_like(pairs, np.nan) if null_pairs is None else null_pairs
     panels = 1 if null_pairs is None else 2
     side = min(6.5 / panels, max(2.2, (0.56 if panels == 1 else 0.48) * count))
     figure = new_figure(max(4.4, panels * side + 1.7), side + 1.0)
@@ -87,12 +90,7 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
             wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
         )
     rows = [
-        (
-            seeds[i],
-            seeds[j],
-            cell["pairs"][i][j],
-            None if null_pairs is None else _or_none(null_pairs[i, j]),
-        )
+        (seeds[i], seeds[j], _or_none(pairs[i, j]), _or_none(twin[i, j]))
         for i in range(count)
         for j in range(count)
         if i != j
@@ -136,6 +134,16 @@ def _draw_pairs(axes: Axes, pairs: np.ndarray, seeds: Sequence[int], title: str 
     if count <= ANNOTATED_SEEDS:
         _write_values(axes, pairs, 8 if title is None else 7.5)
     return mesh
+
+
+def _reading_order(cohort: Record) -> tuple[list[int], list[int]]:
+    """Return the seeds, those alike beside each other where that order is known, and their places."""
+    seeds = list(cohort["seeds"])
+    known = (cohort.get("similarity") or {}).get("seed_order") or {}
+    order = known.get("order")
+    if not order or sorted(order) != sorted(seeds):
+        order = seeds
+    return list(order), [seeds.index(seed) for seed in order]
 
 
 def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawing | None:

@@ -27,6 +27,8 @@ WITHOUT: Record = {
 }
 """Settings that ask for no objective."""
 SUBSETS = ("live", "all")
+SAME_COUNT = 0.05
+"""Numbers of features count as matched within this share of the larger (a convention)."""
 
 
 def contrasts(cohorts: Sequence[Record]) -> list[Record]:
@@ -79,6 +81,7 @@ def _contrast(baseline: Record, variant: Record) -> Record:
         (cohort["quality"].get("explained_variance") or {}).get("mean")
         for cohort in (baseline, variant)
     ]
+    observed, refused = _raw(baseline, variant, cells)
     bounds = [[cell.get("ci_low"), cell.get("ci_high")] for cell in cells]
     return {
         "baseline": str(baseline["title"]),
@@ -88,7 +91,8 @@ def _contrast(baseline: Record, variant: Record) -> Record:
         "metric": metric,
         "subset": subset,
         "explained_variance": _beside(*quality),
-        "observed": _beside(*(cell.get("observed") for cell in cells)),
+        "observed": observed,
+        "observed_reason": refused,
         "null": {
             **_beside(*(cell.get("null") for cell in cells)),
             "baseline_name": cells[0].get("null_name"),
@@ -112,6 +116,34 @@ def _where(baseline: Record, variant: Record) -> tuple[str, str]:
 
     both = [s for s in dict.fromkeys((first, *reversed(SUBSETS))) if measured(variant, s)]
     return metric, next((s for s in both if measured(baseline, s)), first)
+
+
+def _raw(baseline: Record, variant: Record, cells: Sequence[Record]) -> tuple[Record, str]:
+    """Return the raw similarities, their difference only where chance gives both the same, else why not."""
+    beside = _beside(*(cell.get("observed") for cell in cells))
+    differs = incomparable(baseline, variant, cells)
+    if not differs:
+        return beside, ""
+    return {**beside, "difference": None}, f"not comparable as they are: {'; '.join(differs)}"
+
+
+def incomparable(one: Record, other: Record, cells: Sequence[Record]) -> list[str]:
+    """Return why raw similarities of two cohorts must not be subtracted; nothing if they may.
+
+    Another number of features, width or definition (with it the sign) has another chance level; κ takes it
+    away (science.md §7, point 9).
+    """
+    found = []
+    if one.get("d_in") != other.get("d_in"):
+        found.append(f"d_in is {one.get('d_in')} and {other.get('d_in')}")
+    if cells[0].get("definition") != cells[1].get("definition"):
+        found.append("their definitions differ")
+    counts = [cell.get("n_per_seed") for cell in cells]
+    if all(counts):
+        means = [sum(count) / len(count) for count in counts if count]
+        if abs(means[0] - means[1]) > SAME_COUNT * max(means):
+            found.append(f"features per seed are {means[0]:,.0f} and {means[1]:,.0f}")
+    return found
 
 
 def _beside(baseline: float | None, variant: float | None) -> Record:

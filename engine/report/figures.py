@@ -7,6 +7,7 @@ import re
 from engine.report.canvas import PROBLEM, Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
 from engine.report.feature_figures import draw_density, draw_distribution
+from engine.report.geometry_section import draw_geometry
 from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
 from engine.report.sweep_figures import draw_sweeps
@@ -49,6 +50,7 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
                 drawings.append(
                     draw(seen, figure_name(kind, number, cohort), cohort_label(summary, cohort))
                 )
+        drawings += draw_geometry(summary)
         subject = summary["subject"]
         drawings.append(draw_grokking(subject, material["subject_curves"]))
         drawings.append(draw_spectrum(material["spectrum"]))

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 from pathlib import Path
 
+from engine.report.columns import columns_table
 from engine.report.evidence import (
     contrasts_table,
     gates_table,
@@ -21,12 +22,14 @@ from engine.report.evidence import (
     truth_table,
 )
 from engine.report.gallery import gallery_section
+from engine.report.geometry_section import geometry_section
 from engine.report.guidance import thresholds_here, would_change
 from engine.report.illustrations import Figures
 from engine.report.markup import CSS, bullets, definitions, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
 from engine.report.opening import opening
+from engine.report.similarity import similarity_section
 from engine.report.sweeps import crowded, every_warning
 from engine.report.wording import (
     Record,
@@ -46,7 +49,8 @@ SCRIPT = Path(__file__).with_name("page.js")
 CAPTIONS = {
     "overlap": "Headline similarity of every pair of seeds and, where there is one, of the surrogate, on one "
     "scale. The line on the colour bar is what chance scores; "
-    "whether darker cells mean agreement beyond it is for the interval of κ to say.",
+    "whether darker cells mean agreement beyond it is for the interval of κ to say. Seeds that are alike stand "
+    "beside each other: an order of seeds for reading only.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
     "figures carry the verdict; the code names the null.",
     "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
@@ -216,6 +220,7 @@ def _provenance(summary: Record, _: Figures) -> str:
         if values:
             html += f"<h3>{name.capitalize()}</h3>\n{definitions(_flat(values))}"
     settings = json.dumps(summary["provenance"].get("settings"), indent=1, ensure_ascii=False)
+    html += folded("Columns of features.parquet", columns_table())
     return html + f"<details><summary>Settings</summary><pre>{escape(settings)}</pre></details>\n"
 
 
@@ -241,13 +246,17 @@ SECTIONS = [
     ("meaning", "What this means", _notes),
     ("features", "The features one by one", _features),
     ("nulls", "Every metric and null", _ladder),
+    ("similarity", "Other measures of similarity", lambda summary, _: similarity_section(summary)),
     ("quality", "Quality of the autoencoders", _quality),
     ("truth", "Ground truth", _truth),
+    ("geometry", "Geometry", geometry_section),
     ("subject", "The subject", _subject),
     ("guide", "How to read the numbers", _guide),
     ("methods", "Methods", _methods),
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
-MARKED = frozenset({"result", "features", "nulls", "quality", "truth", "subject"})
+MARKED = frozenset(
+    {"result", "features", "nulls", "similarity", "quality", "truth", "geometry", "subject"}
+)
 """Sections with results, which carry the mark of failed gates."""

@@ -5,6 +5,7 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
-from engine.metrics.agreement import Stability
+from engine.metrics.agreement import Stability, SubsetName
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
@@ -28,8 +29,10 @@ from engine.stages.flags import (
     starts_at_chance,
 )
 from engine.stages.gallery import twin_features, write_gallery
+from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
-from engine.stages.truth import Truth, loss_recovered, score_modular, score_planted
+from engine.stages.similarity import Similarity, measure_similarity, save_consensus
+from engine.stages.truth import Truth, latents, loss_recovered, score_modular, score_planted
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -52,11 +55,18 @@ def run(context: Context) -> Result:
     reason = dependence(settings)
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings)
     hook = str(config["hook"])
-    truth, recovered = _truth(inputs, hook, x_ND, saes, start, live_SF)
+    survey = survey_of(read_subject(inputs["subject"]), live_SF)
+    truth, recovered = _truth(inputs, hook, x_ND, saes, start, survey)
+    geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
+    plain = stability.to_json()
+    subset = _headline_subset(plain)
+    similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
     folder = context.run.begin_artifacts()
     fake = twin_features(twin, options.sign) if twin else None
     match = fake.match if fake else None
-    write_features(folder, hook, saes, live_SF, stability, match, truth.features)
+    columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
+    write_features(folder, hook, saes, live_SF, stability, match, columns, similar.consensus)
+    save_consensus(folder, similar.consensus, saes.seeds)
     subject = read_subject(inputs["subject"])
     modulus = subject.modulus if isinstance(subject, Modular) else None
     shown = write_gallery(folder, x_ND, saes, live_SF, stability, fake, truth.features, modulus)
@@ -64,11 +74,9 @@ def run(context: Context) -> Result:
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
     cohort["quality"]["loss_recovered"] = recovered
-    plain = stability.to_json()
     warnings = red_flags(results, settings["training"], cohort, plain)
     if reason:
         warnings.append(reason)
-    subset = _headline_subset(plain)
     return {
         "cohort": {
             **cohort,
@@ -78,6 +86,8 @@ def run(context: Context) -> Result:
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,
+            "geometry": geometry.summary,
+            "similarity": similar.summary,
             "warnings": warnings,
         }
     }
@@ -134,19 +144,44 @@ def _stability(
     )
 
 
+def _similarity(
+    inputs: dict[str, RunDirectory],
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    twin: TrainedSaes | None,
+    start: TrainedSaes,
+    live_SF: Tensor,
+    stability: Stability,
+    subset: SubsetName,
+) -> Similarity:
+    drawn = inputs["surrogate"].read_job()["config"]["surrogate"] if twin else None
+    return measure_similarity(
+        x_ND,
+        saes,
+        live_SF,
+        start,
+        twin,
+        _live(twin) if twin else None,
+        stability,
+        (HEADLINE_METRIC, subset),
+        surrogate_seed=int(drawn["seed"]) if drawn else 0,
+        dependence=dependence(inputs["cohort"].read_job()["config"]),
+    )
+
+
 def _truth(
     inputs: dict[str, RunDirectory],
     hook: str,
     x_ND: Tensor,
     saes: TrainedSaes,
     start: TrainedSaes,
-    live_SF: Tensor,
+    survey: Survey,
 ) -> tuple[Truth, dict[str, Any] | None]:
     """Return the agreement with the ground truth, and the loss recovered where there is a model."""
-    subject = read_subject(inputs["subject"])
+    subject, live_SF = read_subject(inputs["subject"]), survey.live_SF
     if not isinstance(subject, Modular):
         return score_planted(inputs["subject"], x_ND, saes, live_SF), None
-    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF)
+    truth = score_modular(subject, inputs["subject"], hook, x_ND, saes, live_SF, survey.see)
     held_out = read_held_out(inputs["cohort"])
     recovered = loss_recovered(subject, inputs["subject"], hook, x_ND, saes, start, held_out)
     return truth, {**spread(recovered.per_seed), "untrained": recovered.untrained}
@@ -199,7 +234,7 @@ def _describe(
     }
 
 
-def _headline_subset(plain: dict[str, Any]) -> str:
+def _headline_subset(plain: dict[str, Any]) -> SubsetName:
     """Return `live` where it can be measured: dead rows never left their random start and agree by
     chance alone, so they would dilute what the seeds share."""
     live = plain["metrics"].get(HEADLINE_METRIC, {}).get("live")

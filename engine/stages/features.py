@@ -9,7 +9,9 @@ from torch import Tensor
 
 from engine.disk.rundir import FEATURES
 from engine.metrics.agreement import Stability
+from engine.metrics.consensus import Consensus
 from engine.metrics.similarity import enc_dec_alignment
+from engine.report.columns import describe
 from engine.saes.formats import TrainedSaes
 from engine.study.sae import sae_title
 
@@ -22,11 +24,13 @@ def write_features(
     stability: Stability,
     surrogate_match: np.ndarray | None,
     truth: list[dict[str, Tensor]],
+    consensus: Consensus,
 ) -> None:
     """Write `features.parquet`: identity, density, stability, and what the ground truth says.
 
     `surrogate_match` are the median best cosines of the surrogate's features [M]: `p_surrogate` is how
-    often one of them reaches that of a feature.
+    often one of them reaches that of a feature. `consensus` is the cluster of a feature, −1 for none, and
+    `consensus_size` the features in it: 1 for a feature that is alone, 0 for one that took no part.
     """
     # Here, because importing it starts a thread, and a process with threads must not be forked.
     import pyarrow as pa
@@ -48,9 +52,10 @@ def write_features(
             ),
         }
         columns |= _agreement(stability, s, surrogate_match)
+        columns |= {"consensus": consensus.cluster[s], "consensus_size": consensus.size[s]}
         columns |= {name: _column(values) for name, values in truth[s].items()}
         tables.append(pa.table(columns))
-    pq.write_table(pa.concat_tables(tables), folder / FEATURES, compression="zstd")
+    pq.write_table(describe(pa.concat_tables(tables)), folder / FEATURES, compression="zstd")
 
 
 def _title(saes: TrainedSaes) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from engine.disk.curves import read_curves
 from engine.disk.rundir import FEATURES, RunDirectory
+from engine.report.columns import describe
 from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
@@ -173,4 +174,5 @@ def _write_features(path: Path, analyses: dict[str, RunDirectory]) -> None:
         table = pq.read_table(run.artifacts / FEATURES)
         place = table.column_names.index("cohort")
         tables.append(table.set_column(place, "cohort", pa.array([title] * table.num_rows)))
-    pq.write_table(pa.concat_tables(tables, promote_options="default"), path, compression="zstd")
+    joined = pa.concat_tables(tables, promote_options="default")
+    pq.write_table(describe(joined), path, compression="zstd")

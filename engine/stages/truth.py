@@ -6,7 +6,7 @@ Shapes: S seeds, N activations (p² for the grid), D width, F latents.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,22 @@ class Truth:
     """Plain values for the report; None where nothing is known."""
     features: list[Columns]
     """Per seed, named columns [F]."""
+    planes: tuple[Plane, ...] = ()
+    """The true planes that exist."""
 
 
 def score_modular(
-    subject: Modular, run: RunDirectory, hook: str, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
+    subject: Modular,
+    run: RunDirectory,
+    hook: str,
+    x_ND: Tensor,
+    saes: TrainedSaes,
+    live_SF: Tensor,
+    see: Callable[[int, Tensor], None],
 ) -> Truth:
     """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing.
+
+    `see` is shown the latents [N, F] of every seed, by its place: they are computed once.
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
@@ -71,7 +81,9 @@ def score_modular(
     columns: list[Columns] = []
     for s in range(len(saes.seeds)):
         recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
-        maps = score_features(latents(saes, s, x_ND), p, task)
+        codes_NF = latents(saes, s, x_ND)
+        see(s, codes_NF)
+        maps = score_features(codes_NF, p, task)
         scores.append((recovery, maps))
         columns.append(_modular_columns(recovery, maps, found))
     controls = baselines(
@@ -99,7 +111,7 @@ def score_modular(
         "class_truth": {"share": truth.share, "null": truth.null},
         "features": _map_summary([maps for _, maps in scores], live_SF),
     }
-    return Truth(summary, columns)
+    return Truth(summary, columns, tuple(found.existing))
 
 
 def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
@@ -215,7 +227,8 @@ def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: T
     if data.config.generator == "gaussian":
         return Truth(None, nothing)
     if data.config.generator == "fourier":
-        return Truth(_score_planes(data, x_ND, saes, live_SF), nothing)
+        truth = _planted_planes(data)
+        return Truth(_score_planes(truth, x_ND, saes, live_SF), nothing, tuple(truth))
     truth_MD = data.features
     if data.config.signed:
         truth_MD = torch.cat([truth_MD, -truth_MD])
@@ -255,13 +268,17 @@ def _match(dictionaries: Sequence[Tensor], truth_MD: Tensor) -> list[dict[str, f
     return found
 
 
-def _score_planes(
-    data: PlantedData, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
-) -> dict[str, Any]:
-    """Score planted planes: rows 2k and 2k+1 of the features span plane k."""
+def _planted_planes(data: PlantedData) -> list[Plane]:
+    """Return the planted planes: rows 2k and 2k+1 of the features span plane k."""
     bases = data.features.double().view(-1, 2, data.features.shape[1])
     share = 1 / len(bases)
-    truth = [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
+    return [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
+
+
+def _score_planes(
+    truth: list[Plane], x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor
+) -> dict[str, Any]:
+    """Score planted planes."""
     found = [
         recover(d_FD, truth, live) for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
     ]

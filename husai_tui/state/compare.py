@@ -10,6 +10,7 @@ from engine.client.findings import (
     MISSING,
     cohort_label,
     fraction,
+    incomparable,
     kappa_digits,
     metric_title,
     percent,
@@ -281,9 +282,18 @@ class Cohorts:
         return self.comparison.cell(label, self.metric, self.subset)[0]
 
     def difference(self, label: str, column: str) -> float | None:
-        """Return a cohort's value minus the baseline's; None: one of them was not measured."""
+        """Return a cohort's value minus the baseline's; None: one of them was not measured, or they are raw
+        similarities of which chance gives another to each."""
+        if column == "observed" and self.refused(label):
+            return None
         mine, base = self.value(label, column), self.value(self.pinned, column)
         return None if mine is None or base is None else float(mine - base)
+
+    def refused(self, label: str) -> list[str]:
+        """Return why a cohort's raw similarity must not be compared with the baseline's; nothing if it may."""
+        assert self.comparison is not None, "asked for its cohorts"
+        one, other = (self.comparison.cohorts[name] for name in (self.pinned, label))
+        return incomparable(one, other, [self._cell(self.pinned), self._cell(label)])
 
     def _differences(self, label: str) -> tuple[Cell, ...]:
         cell, base = self._cell(label), self._cell(self.pinned)

@@ -195,9 +195,11 @@ def _pairs(heat: Heat) -> str:
 
 
 def _against(cohorts: Cohorts, label: str, width: int) -> list[Line]:
+    refused = cohorts.refused(label)
+    raw = f"observed {signed(cohorts.difference(label, 'observed'), 3)}"
     changes = [
         f"κ {signed(cohorts.difference(label, 'kappa'), 3)}",
-        f"observed {signed(cohorts.difference(label, 'observed'), 3)}",
+        f"observed not comparable ({'; '.join(refused)})" if refused else raw,
         f"EV {signed(cohorts.difference(label, 'explained_variance'), 3)}",
     ]
     assert cohorts.comparison is not None, "asked for one of its cohorts"

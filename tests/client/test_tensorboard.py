@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import socket
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 
 from engine.cli import main as cli
 from engine.client.queue import jobs
-from engine.client.tensorboard import arrange, plain, server_command
+from engine.client.tensorboard import arrange, follow, plain, refresh, server_command
 from engine.client.tunnel import free_port, tunnel
 from engine.disk.curves import NOT_VALUES, CurveWriter, read_curves
 from engine.disk.root import RunsRoot
@@ -68,9 +69,9 @@ def test_every_run_has_a_name_and_every_cohort_its_row_densities_and_figures(
     assert arranged.runs == [
         f"tiny/{TOPK}",
         f"tiny/{RELU}",
+        "result/tiny",
         f"result/tiny/{TOPK}",
         f"result/tiny/{RELU}",
-        "result/tiny",
     ]
     assert all((arranged.folder / name).is_dir() for name in arranged.runs)
     link = arranged.folder / "tiny" / TOPK
@@ -133,6 +134,29 @@ def test_a_running_job_is_left_alone_but_named(tmp_path: Path) -> None:
     assert left.endswith("it runs")
     assert len(arranged.runs) == 1
     assert not any(run.tensorboard.iterdir())
+
+
+def test_what_comes_later_is_added_and_a_new_report_replaces_the_old_one(
+    finished: Path, tmp_path: Path
+) -> None:
+    root, empty = RunsRoot(finished), RunsRoot(tmp_path / "empty")
+    empty.prepare()
+    assert refresh(empty).runs == []
+    first = refresh(root)
+    written = sorted(path.name for path in (first.folder / "result/tiny").glob("events*"))
+    assert refresh(root).runs == first.runs
+    assert sorted(p.name for p in (first.folder / "result/tiny").glob("events*")) == written
+    os.utime(finished / "tiny/report/summary.json", ns=(1, 1))
+    refresh(root)
+    (renewed,) = (first.folder / "result/tiny").glob("events*")
+    assert renewed.name not in written
+
+
+def test_the_server_goes_on_until_it_is_asked_to_stop(finished: Path) -> None:
+    root, asked = RunsRoot(finished), iter([False, False, True])
+    sleeper = [sys.executable, "-c", "import time; time.sleep(60)"]
+    assert follow(root, (), sleeper, lambda: next(asked)) == 0
+    assert follow(root, (), [sys.executable, "-c", "raise SystemExit(3)"], lambda: False) == 3
 
 
 def test_what_is_not_there_is_said(finished: Path, tmp_path: Path) -> None:

@@ -21,13 +21,14 @@ from engine.study.spec import write_yaml
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "notebook", "studies", "profiles", "doctor", "schema",
-    "bench sae", "tensorboard",
+    "bench sae", "tensorboard", "wandb",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
     "plan": {"--profile", "--runs", "--set", "--json"},
     "report": {"--runs", "--json"},
-    "tensorboard": {"--runs", "--rebuild", "--port", "--json"},
+    "wandb": {"--runs", "--out", "--project", "--online", "--json"},
+    "tensorboard": {"--runs", "--rebuild", "--port", "--host", "--json"},
     "notebook": {"--runs", "--out", "--execute", "--json"},
     "studies": {"--runs", "--json"},
     "profiles": {"--json"},

@@ -14,7 +14,7 @@ MODULES = sorted(p for top in ("engine", "husai_tui") for p in (ROOT / top).rglo
 LONGEST_MODULE, LONGEST_FUNCTION, P90_FUNCTION = 400, 60, 35
 TOP = {
     "engine", "husai_tui", "profiles", "tests", "scripts", "docs", "pyproject.toml", "README.md", "LICENSE",
-    "CHANGELOG.md", "CONTRIBUTING.md", "requirements.lock",
+    "CHANGELOG.md", "CONTRIBUTING.md", "requirements.lock", "Dockerfile", "compose.yaml",
 }  # fmt: skip
 
 

@@ -97,6 +97,25 @@ def test_each_objective_is_set_beside_the_plain_cohort(study: Record) -> None:
     )
 
 
+def test_raw_similarities_of_other_numbers_of_features_are_not_subtracted(
+    make: Callable[..., Record],
+) -> None:
+    plain, early = make("plain", 0.55, 0.1), make("early", 0.75, 0.5, consistency=0.1)
+    early["stability"]["mean_max_cos"]["live"]["n_per_seed"] = [500, 500, 500]
+    (one,) = contrasts([plain, early])
+    assert one["observed"] == {"baseline": 0.55, "variant": 0.75, "difference": None}
+    assert "features per seed are 1,017 and 500" in one["observed_reason"]
+    assert one["kappa"]["difference"] == pytest.approx(0.4)
+    early["stability"]["mean_max_cos"]["live"]["n_per_seed"] = [1000, 1000, 1000]
+    early["stability"]["mean_max_cos"]["live"]["definition"] = "the same of |cos|"
+    (one,) = contrasts([plain, early])
+    assert one["observed"]["difference"] is None
+    assert "definitions differ" in one["observed_reason"]
+    (same,) = contrasts([plain, make("late", 0.75, 0.5, consistency=0.1)])
+    assert same["observed_reason"] == ""
+    assert same["observed"]["difference"] == pytest.approx(0.2)
+
+
 OTHER = {
     "another k": {"settings": {"k": 16}},
     "another treatment of dead latents": {"settings": {"dead": {"method": "ghost"}}},

@@ -100,11 +100,17 @@ def test_differences_to_the_pinned_cohort(cohorts: Cohorts) -> None:
     assert row["explained_variance"] == "−.050"
     assert row["l0"] == "+3.5"
     assert row["dead"] == "−25 pp"
-    assert row["observed"] == "−.250"
+    assert row["observed"] == "–", "another number of live features: only κ compares"
     assert row["kappa"] == "−.50"
     assert row["verdict"] == "apart"
     base = shown(cohorts, TOPK)
     assert (base["cohort"], base["verdict"], base["kappa"]) == (f"◆ {TOPK}", "baseline", ".50")
+    assert cohorts.comparison is not None
+    cells = [cohorts.comparison.cell(name, cohorts.metric, "live")[0] for name in (TOPK, RELU)]
+    assert "features per seed" in cohorts.refused(RELU)[0]
+    cells[1]["n_per_seed"] = cells[0]["n_per_seed"]
+    assert cohorts.refused(RELU) == []
+    assert shown(cohorts, RELU)["observed"] == "−.250"
     cohorts.next_metric()
     assert shown(cohorts, RELU)["kappa"] == "–"
     assert shown(cohorts, RELU)["verdict"] == "no interval"
