@@ -184,6 +184,7 @@ _COMPARE = (
     Key("differences", "d", "show differences to the baseline", "compare", "differ"),
     Key("warnings", "w", "read the warnings on the cohort", "compare", "warnings"),
     Key("evidence", "x", "read all that the verdict rests on", "compare"),
+    Key("guide", "i", "read what the numbers mean", "compare"),
     Key("study(1)", "c", "show the next study", "compare"),
     Key("study(-1)", "C", "show the study before", "compare"),
 )

@@ -50,6 +50,7 @@ for _command in (
     queue.health,
     studies.report,
     tensorboard.tensorboard,
+    studies.notebook,
     wandb.wandb,
     evidence.validate,
     evidence.compare,

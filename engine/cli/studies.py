@@ -120,6 +120,31 @@ def report(study: StudyName, runs: Runs = RUNS, as_json: AsJson = False) -> int:
     return 0
 
 
+def notebook(
+    study: StudyName,
+    runs: Runs = RUNS,
+    folder: Annotated[
+        Path | None,
+        typer.Option(
+            "--out", metavar="DIR", help="Where to write; the study's folder unless given."
+        ),
+    ] = None,
+    execute: Annotated[
+        bool, typer.Option("--execute", help="Run every cell, so that results stand in it.")
+    ] = False,
+    as_json: AsJson = False,
+) -> int:
+    """Write a notebook, ready to run, that reads the results of a finished study."""
+    from engine.client.notebook import write_notebook
+
+    path = write_notebook(runs, study, folder, execute=execute)
+    if as_json:
+        print_json({"notebook": str(path)})
+    else:
+        out.print(str(path), markup=False, soft_wrap=True)
+    return 0
+
+
 def studies(runs: Runs = RUNS, as_json: AsJson = False) -> int:
     """List the presets and the studies of the runs root."""
     from engine.client import studies as client

@@ -25,6 +25,8 @@ from engine.errors import CorruptArtifact, Superseded
 
 FEATURES = "features.parquet"
 """Among the artifacts of an analysis and of a report: one row per feature per seed."""
+GALLERY = "gallery.safetensors"
+"""Among the artifacts of an analysis: activation maps of a few features, and the features of the twin."""
 CONSENSUS = "consensus.safetensors"
 """Among the artifacts of an analysis: directions, members and sizes of the features that seeds share."""
 _STEP = re.compile(r"step-([0-9]{1,18})")

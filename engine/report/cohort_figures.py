@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.collections import QuadMesh
 from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap
 
@@ -50,50 +51,89 @@ PANELS = {
 
 
 def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
-    """Draw the headline metric for every pair of seeds, with the null on the colour bar.
+    """Draw the headline metric for every pair of seeds, with the null on the colour bar and, where the
+    surrogate's pairs are known, their matrix beside.
 
     Seeds that are alike stand beside each other, for reading only. None if no pair could be measured.
     """
     cell, (seeds, places) = headline(cohort), _reading_order(cohort)
-    pairs = np.array(
-        [[np.nan if value is None else value for value in row] for row in cell["pairs"]],
-        dtype=float,
-    )[np.ix_(places, places)]
+    pairs = _matrix(cell["pairs"])[np.ix_(places, places)]
     if not np.isfinite(pairs).any():
         return None
-    count = len(seeds)
-    side = min(6.5, max(2.2, 0.56 * count))
-    figure = new_figure(max(4.4, side + 1.7), side + 1.0)
-    axes = figure.subplots()
-    shown = np.ma.masked_invalid(pairs)
-    mesh = axes.pcolormesh(shown, cmap=BLUES, vmin=0.0, vmax=1.0, edgecolors=PAPER, linewidth=2)
-    ticks = np.arange(count) + 0.5
-    turn = 45 if count > 6 and max(len(str(seed)) for seed in seeds) > 3 else 0
-    axes.set_xticks(ticks, [str(seed) for seed in seeds], rotation=turn)
-    axes.set_yticks(ticks, [str(seed) for seed in seeds])
-    axes.set(aspect="equal", xlabel="seed", ylabel="seed")
-    axes.invert_yaxis()
-    axes.tick_params(length=0)
-    axes.spines[:].set_visible(False)
-    if count <= ANNOTATED_SEEDS:
-        _write_values(axes, pairs)
-    bar = figure.colorbar(mesh, ax=axes, shrink=0.9, aspect=18, pad=0.03)
+    count, null_pairs = len(seeds), _surrogate_pairs(cohort)
+    if null_pairs is not None:
+        null_pairs = null_pairs[np.ix_(places, places)]
+    twin = np.full_like(pairs, np.nan) if null_pairs is None else null_pairs
+    panels = 1 if null_pairs is None else 2
+    side = min(6.5 / panels, max(2.2, (0.56 if panels == 1 else 0.48) * count))
+    figure = new_figure(max(4.4, panels * side + 1.7), side + 1.0)
+    first, *second = figure.subplots(1, panels, sharey=True, squeeze=False).flat
+    mesh = _draw_pairs(first, pairs, seeds, None if panels == 1 else "Features")
+    first.set_ylabel("seed")
+    for axes in second:
+        assert null_pairs is not None, "the second panel is its"
+        _draw_pairs(axes, null_pairs, seeds, "Surrogate's features (N3)")
+    bar = figure.colorbar(mesh, ax=[first, *second], shrink=0.9, aspect=18, pad=0.03)
     _mark_null(bar, cell)
     bar.set_label(metric_title(cohort["headline"]["metric"]))
     null = f"null {fraction(cell['null'], 3)} ({short_null(cell['null_name'])})"
     said = f"observed {fraction(cell['observed'], 3)}, {null}, κ {kappa_text(cell)}"
     width = figure.get_figwidth()
-    figure.suptitle(wrapped(label, 0.96 * width, TITLE_POINTS), x=0.02, ha="left")
-    axes.set_title(
-        wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
+    figure.suptitle(
+        wrapped(label, 0.96 * width, TITLE_POINTS)
+        + ("" if panels == 1 else f"\n{wrapped(said, 0.96 * width, 8)}"),
+        x=0.02,
+        ha="left",
     )
+    if panels == 1:
+        first.set_title(
+            wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
+        )
     rows = [
-        (seeds[i], seeds[j], cell["pairs"][places[i]][places[j]])
+        (seeds[i], seeds[j], _or_none(pairs[i, j]), _or_none(twin[i, j]))
         for i in range(count)
         for j in range(count)
         if i != j
     ]
-    return Drawing(name, figure, ("seed_a", "seed_b", cohort["headline"]["metric"]), rows)
+    metric = cohort["headline"]["metric"]
+    return Drawing(name, figure, ("seed_a", "seed_b", metric, "surrogate"), rows)
+
+
+def _matrix(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
+    return np.array([[np.nan if v is None else v for v in row] for row in rows], dtype=float)
+
+
+def _or_none(value: float) -> float | None:
+    return None if np.isnan(value) else float(value)
+
+
+def _surrogate_pairs(cohort: Record) -> np.ndarray | None:
+    """Return the surrogate's pairs in the metric and subset of the headline; None where there are none."""
+    found = cohort.get("surrogate_pairs") or {}
+    rows = found.get(cohort["headline"]["subset"])
+    if not rows or found.get("metric") != cohort["headline"]["metric"]:
+        return None
+    pairs = _matrix(rows)
+    return pairs if len(pairs) == len(cohort["seeds"]) and np.isfinite(pairs).any() else None
+
+
+def _draw_pairs(axes: Axes, pairs: np.ndarray, seeds: Sequence[int], title: str | None) -> QuadMesh:
+    count = len(seeds)
+    shown = np.ma.masked_invalid(pairs)
+    mesh = axes.pcolormesh(shown, cmap=BLUES, vmin=0.0, vmax=1.0, edgecolors=PAPER, linewidth=2)
+    ticks = np.arange(count) + 0.5
+    longest = max(len(str(seed)) for seed in seeds)
+    turn = 45 if count * longest > (20 if title else 40) and longest > 3 else 0
+    axes.set_xticks(ticks, [str(seed) for seed in seeds], rotation=turn)
+    axes.set_yticks(ticks, [str(seed) for seed in seeds])
+    axes.set(aspect="equal", xlabel="seed", ylim=(count, 0))
+    if title:
+        axes.set_title(title, fontsize=8)
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    if count <= ANNOTATED_SEEDS:
+        _write_values(axes, pairs, 8 if title is None else 7.5)
+    return mesh
 
 
 def _reading_order(cohort: Record) -> tuple[list[int], list[int]]:
@@ -149,13 +189,13 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
     return Drawing(name, figure, ("step", "measure", "seed", "value"), rows)
 
 
-def _write_values(axes: Axes, pairs: np.ndarray) -> None:
+def _write_values(axes: Axes, pairs: np.ndarray, size: float) -> None:
     for (i, j), value in np.ndenumerate(pairs):
         same = i == j
         text = "–" if np.isnan(value) else fraction(float(value), 3)
         # The two text colours of the cells are not the page's: cells look the same on any ground.
         colour = FAINT if same or np.isnan(value) else ("#ffffff" if value > 0.62 else "#0a0a0a")
-        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=8)
+        axes.text(j + 0.5, i + 0.5, text, ha="center", va="center", color=colour, fontsize=size)
 
 
 def _mark_null(bar: Colorbar, cell: Record) -> None:

@@ -60,7 +60,7 @@ def result_table(summary: Record) -> str:
         ">dead",
         ">observed",
         ">null",
-        "",
+        "against",
         ">κ",
         "95 % CI",
         "verdict",
@@ -210,7 +210,7 @@ def training_flags(summary: Record) -> str:
     if not rows:
         return ""
     title = f"{plural(len(rows), 'red flag')} while training"
-    return folded(title, table(("cohort", ">raised at step", "", "at the end"), rows))
+    return folded(title, table(("cohort", ">raised at step", "flag", "at the end"), rows))
 
 
 def _with_sd(cohort: Record, name: str) -> str:
@@ -245,7 +245,7 @@ def truth_table(summary: Record) -> str:
             sae = Cell(spread(cohort["ground_truth"][measure]), "chosen")
             named = "matched cosine" if measure == "gt_mcc" else measure
             rows.append([label, Cell(named, "w"), sae, *others])
-    columns = ("cohort", "", ">SAE", *(f">{name}" for name in SOURCES.values()))
+    columns = ("cohort", "measure", ">SAE", *(f">{name}" for name in SOURCES.values()))
     note = "Recall: share of true features that were found. Precision: share of live latents that are one."
     return table(columns, rows) + paragraph(note, "note")
 
@@ -288,7 +288,7 @@ def gates_table(gates: Record) -> str:
         for gate in gates["gates"]
     ]
     policy = f"Policy: {gates['policy']}."
-    return table(("gate", "", "evidence"), rows) + paragraph(policy, "note")
+    return table(("gate", "result", "evidence"), rows) + paragraph(policy, "note")
 
 
 def _evidence(value: object) -> str:

@@ -6,6 +6,7 @@ import re
 
 from engine.report.canvas import PROBLEM, Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
+from engine.report.feature_figures import draw_density, draw_distribution
 from engine.report.geometry_section import draw_geometry
 from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
@@ -31,7 +32,8 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
 
     Args:
         summary: the summary of the study.
-        material: curves of the subject and of the cohorts, in the summary's order, and the spectrum.
+        material: curves of the subject and of the cohorts, in the summary's order, the spectrum, and the
+            columns of the cohorts' features.
     """
     drawings: list[Drawing | None] = []
     each = [] if crowded(summary) else summary["cohorts"]
@@ -45,6 +47,13 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
         for number, cohort in enumerate(each):
             name, label = figure_name("ablation", number, cohort), cohort_label(summary, cohort)
             drawings.append(draw_ablation(cohort, name, label))
+        for kind, draw in (("distribution", draw_distribution), ("density", draw_density)):
+            for number, (cohort, seen) in enumerate(
+                zip(each, material.get("features", ()), strict=False)
+            ):
+                drawings.append(
+                    draw(seen, figure_name(kind, number, cohort), cohort_label(summary, cohort))
+                )
         drawings += draw_geometry(summary)
         subject = summary["subject"]
         drawings.append(draw_grokking(subject, material["subject_curves"]))

@@ -90,9 +90,10 @@ def definitions(values: Mapping[str, str]) -> str:
     return f"<dl>{items}</dl>\n"
 
 
-def figure(svg: str, name: str, title: str, caption: str = "") -> str:
-    """Return a figure with its SVG inline, in the colours of the page."""
-    said = f"<figcaption>{escape(caption)}</figcaption>" if caption else ""
+def figure(svg: str, name: str, title: str, caption: str = "", links: str = "") -> str:
+    """Return a figure with its SVG inline, in the colours of the page, and links to its files (HTML)."""
+    shown = f"<p>{escape(caption)}</p>" if caption else ""
+    said = f"<figcaption>{shown}{links}</figcaption>" if shown or links else ""
     style = _class("solo" if caption else "")
     return f"<figure{style}><div>{inline_svg(svg, name, title)}</div>{said}</figure>\n"
 

@@ -9,6 +9,7 @@ from engine.report.wording import (
     MISSING,
     Record,
     explain_null,
+    fraction,
     headline,
     metric_title,
     percent,
@@ -179,11 +180,34 @@ def _stability(summary: Record, s: Settings) -> str:
         texts.append(f"{metric_title(metric)} of {subset} features ({cell['definition']})")
     nulls = dict.fromkeys(n["name"] for c in summary["cohorts"] for n in headline(c)["nulls"])
     ladder = "; ".join(explain_null(name) for name in nulls)
+    tau = ", ".join(fraction(value, 1) for value in s.get("analysis.tau") or ())
+    shared = f" Shared fractions count cosines of at least {tau}." if tau else ""
     return (
         f"The verdict rests on {' and '.join(texts)}, over all pairs of seeds, cosines "
         f"{s.say('analysis.sign')}. κ = (observed − null) / (1 − null) is taken against the largest admissible "
-        f"null ({ladder}), random ones over at least 5 draws (each table states its own). Its 95 % interval "
-        "is a jackknife that leaves out one seed at a time, as pairs that share a seed are not independent."
+        f"null ({ladder}){_draws(summary)}. Its 95 % interval is a jackknife that leaves out one seed at a "
+        "time, as pairs that share a seed are not independent; where the null is N3, that seed's surrogate "
+        f"goes with it.{shared}{_surrogate(s)}"
+    )
+
+
+def _draws(summary: Record) -> str:
+    """Return over how many draws random nulls are means."""
+    known = {
+        null["draws"] for c in summary["cohorts"] for null in headline(c)["nulls"] if null["draws"]
+    }
+    if not known:
+        return ""
+    least, most = min(known), max(known)
+    return f", means over {least if least == most else f'{least} to {most}'} draws where they are random"
+
+
+def _surrogate(s: Settings) -> str:
+    if not s.get("analysis.surrogate"):
+        return " No surrogate was trained." if s.get("analysis.surrogate") is False else ""
+    return (
+        " The surrogate is the same SAEs, of the same seeds, trained on Gaussian data of the activations' mean "
+        f"and covariance (seed {s.say('analysis.surrogate_seed')})."
     )
 
 
@@ -195,4 +219,8 @@ def _numerics(summary: Record) -> str:
     where = f" on {device}" if device else ""
     seconds = (summary.get("timings") or {}).get("total_seconds")
     took = f", {quantity(seconds)} s of work" if seconds is not None else ""
-    return f"Profile {summary['profile']}{where}{took}; {said or 'versions not recorded'}."
+    numbers = environment.get("precision")
+    precise = f", {numbers} matrix products while training" if numbers else ""
+    if environment.get("deterministic"):
+        precise += ", deterministic kernels"
+    return f"Profile {summary['profile']}{where}{precise}{took}; {said or 'versions not recorded'}."

@@ -1,10 +1,13 @@
-"""The report as one self-contained page: no network, no script, legible on paper and on a phone."""
+"""The report as one self-contained page: no network, complete without script, legible on paper and phone."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Callable, Mapping
 from html import escape
+from pathlib import Path
 
 from engine.report.columns import columns_table
 from engine.report.evidence import (
@@ -18,37 +21,47 @@ from engine.report.evidence import (
     training_flags,
     truth_table,
 )
+from engine.report.gallery import gallery_section
 from engine.report.geometry_section import geometry_section
-from engine.report.markup import CSS, bullets, definitions, figure, folded, paragraph
+from engine.report.guidance import thresholds_here, would_change
+from engine.report.illustrations import Figures
+from engine.report.markup import CSS, bullets, definitions, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
+from engine.report.opening import opening
 from engine.report.recurrence import activation_table, discoveries_table
 from engine.report.similarity import similarity_section
-from engine.report.sweeps import counts, crowded, every_warning, missing, other_warnings
+from engine.report.sweeps import crowded, every_warning
 from engine.report.truth_section import truth_section
 from engine.report.wording import (
     Record,
     cohort_label,
     describe_subject,
     duration,
-    failed_gates,
     fraction,
     gates_mark,
     plural,
     step_range,
     subjects_of,
     truth_measures,
-    verdict_sentence,
 )
+from engine.study.guide import CHAPTERS
 
+SCRIPT = Path(__file__).with_name("page.js")
 CAPTIONS = {
-    "overlap": "Headline similarity of every pair of seeds. The line on the colour bar is what chance scores; "
+    "overlap": "Headline similarity of every pair of seeds and, where there is one, of the surrogate, on one "
+    "scale. The line on the colour bar is what chance scores; "
     "whether darker cells mean agreement beyond it is for the interval of κ to say. Seeds that are alike stand "
     "beside each other: an order of seeds for reading only.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
     "figures carry the verdict; the code names the null.",
     "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
     "95 % interval over seeds.",
+    "distribution": "How well other seeds have each live feature; outlined, the surrogate's features, in "
+    "which there is nothing to find. Right: the share of other seeds with its mutual nearest neighbour.",
+    "density": "How often a feature fires against how well other seeds have it, darker where there are more. "
+    "Lines: medians. Band: 90 % of the surrogate's features of the same density; what lies in it is "
+    "no more alike than chance makes them.",
     "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",
     "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
     "generalised. Restricted: the key frequencies alone; excluded: all but them.",
@@ -58,7 +71,7 @@ CAPTIONS = {
     "curves": "Training of the cohort. Thick: median over seeds; band: their extremes; thin: each seed.",
 }
 """What a figure shows, by the kind that begins its name."""
-SECTIONS: list[tuple[str, str, Callable[[Record, Mapping[str, str]], str]]]
+SECTIONS: list[tuple[str, str, Callable[[Record, Figures], str]]]
 
 
 def render_page(summary: Record, figures: Mapping[str, str]) -> str:
@@ -66,66 +79,45 @@ def render_page(summary: Record, figures: Mapping[str, str]) -> str:
 
     Args:
         summary: the summary of the study.
-        figures: SVG text by figure name, in the order of showing.
+        figures: SVG text by figure name, in the order of showing; as `Figures` with the numbers behind them
+            and the maps of the galleries.
     """
-    parts = [(anchor, title, make(summary, figures)) for anchor, title, make in SECTIONS]
+    illustrated = figures if isinstance(figures, Figures) else Figures(figures)
+    parts = [(anchor, title, make(summary, illustrated)) for anchor, title, make in SECTIONS]
     shown = [part for part in parts if part[2]]
-    links = "".join(f'<a href="#{anchor}">{title}</a>' for anchor, title, _ in shown)
     mark = _mark(summary)
     body = "".join(
-        f'<section id="{anchor}"><h2>{title}{mark if anchor in MARKED else ""}</h2>\n{html}</section>\n'
+        f'<section id="{anchor}"><h2><a class="anchor" href="#{anchor}">{title}</a>'
+        f"{mark if anchor in MARKED else ''}</h2>\n{html}</section>\n"
         for anchor, title, html in shown
     )
     title = escape(f"{summary['study']} · HUSAI report")
-    policy = "default-src 'none'; style-src 'unsafe-inline'"
+    script = SCRIPT.read_text(encoding="utf-8").strip()
     return (
         '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{_policy(script)}">\n'
         '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
+        '<meta name="color-scheme" content="light dark">\n'
         f"<title>{title}</title>\n<style>\n{CSS.read_text(encoding='utf-8')}</style>\n</head>\n<body>\n"
-        f"{_opening(summary)}<nav>{links}</nav>\n{body}{_footer(summary)}</body>\n</html>\n"
+        f"{opening(summary)}{_contents(summary, shown)}\n<main>\n{body}</main>\n{_footer(summary)}"
+        f"<script>{script}</script>\n</body>\n</html>\n"
     )
 
 
-def _opening(summary: Record) -> str:
-    """Return the question, the verdicts, and what is wrong, in this order."""
-    about = f"HUSAI report · {summary['study']} · {describe_subject(summary)}"
-    question = (
-        summary["description"] or "Are these features a property of the model or of the seed?"
+def _policy(script: str) -> str:
+    """Return what the page may do: its own style, its own images, this script and no other; no network."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return (
+        "default-src 'none'; style-src 'unsafe-inline'; img-src data:; "
+        f"script-src 'sha256-{digest}'; base-uri 'none'; form-action 'none'"
     )
-    if crowded(summary):
-        verdicts = f'<div class="verdict">{paragraph(counts(summary))}</div>\n'
-    else:
-        verdicts = "".join(_verdict(summary, cohort) for cohort in summary["cohorts"])
-    head = f"<header>{paragraph(about, 'kicker')}<h1>{escape(question)}</h1>\n"
-    return f"{head}{verdicts}{_problems(summary)}</header>\n"
 
 
-def _verdict(summary: Record, cohort: Record) -> str:
-    mark = " open" if cohort["verdict"] == "undetermined" else ""
-    of, said = paragraph(cohort_label(summary, cohort), "of"), paragraph(verdict_sentence(cohort))
-    return f'<div class="verdict{mark}">{of}{said}</div>\n'
-
-
-def _problems(summary: Record) -> str:
-    html = ""
-    mark = gates_mark(summary)
-    if mark:
-        said = f"✗ {mark}. SAEs were trained all the same; every result carries this mark."
-        reasons = [
-            f"{gate['name']} {gate['title']}: {gate['reason']}" for gate in failed_gates(summary)
-        ]
-        html += f'<div class="problem">{paragraph(said)}{bullets(reasons)}</div>\n'
-    if lost := missing(summary):
-        said = f"✗ {plural(len(lost), 'cohort')} failed and {'is' if len(lost) == 1 else 'are'} missing below."
-        html += f'<div class="problem">{paragraph(said)}{bullets(lost)}</div>\n'
-    if warnings := other_warnings(summary):
-        every = every_warning(summary)
-        count, listed = plural(len(every), "warning"), bullets(warnings)
-        if len(warnings) < len(every):
-            listed += folded("each of them", bullets(every))
-        html += f'<div class="caution">{paragraph(count)}{listed}</div>\n'
-    return html
+def _contents(summary: Record, shown: list[tuple[str, str, str]]) -> str:
+    count = len(every_warning(summary))
+    first = [f'<li><a href="#warnings">{plural(count, "warning")}</a></li>'] if count else []
+    items = [f'<li><a href="#{anchor}">{title}</a></li>' for anchor, title, _ in shown]
+    return f'<nav aria-label="Contents"><ul>{"".join(first + items)}</ul></nav>'
 
 
 def _mark(summary: Record) -> str:
@@ -133,51 +125,68 @@ def _mark(summary: Record) -> str:
     return f'<span class="mark">✗ {escape(mark)}</span>' if mark else ""
 
 
-def _figures_of(figures: Mapping[str, str], *kinds: str) -> str:
-    """Return the figures of some kinds; several of one kind stand side by side where there is room."""
-    html = ""
-    for kind in kinds:
-        names = [name for name in figures if name.split("-")[0] == kind]
-        if len(names) > 1:
-            drawn = "".join(figure(figures[name], name, CAPTIONS[kind]) for name in names)
-            html += f'<div class="figures">{drawn}</div>\n{paragraph(CAPTIONS[kind], "note")}'
-        elif names:
-            html += figure(figures[names[0]], names[0], CAPTIONS[kind], CAPTIONS[kind])
-    return html
-
-
-def _result(summary: Record, figures: Mapping[str, str]) -> str:
+def _result(summary: Record, figures: Figures) -> str:
     contrasts = contrasts_table(summary)
-    return result_table(summary) + contrasts + _figures_of(figures, "sweep", "overlap", "kappa")
+    return (
+        result_table(summary) + contrasts + figures.of_kinds(CAPTIONS, "sweep", "overlap", "kappa")
+    )
 
 
-def _ladder(summary: Record, _: Mapping[str, str]) -> str:
+def _ladder(summary: Record, _: Figures) -> str:
     return "".join(ladder_section(summary, cohort) for cohort in summary["cohorts"])
 
 
-def _recurrence(summary: Record, _: Mapping[str, str]) -> str:
+def _recurrence(summary: Record, _: Figures) -> str:
     return activation_table(summary) + discoveries_table(summary)
 
 
-def _notes(summary: Record, _: Mapping[str, str]) -> str:
+def _notes(summary: Record, _: Figures) -> str:
     means, cautions = bullets(meaning(summary)), bullets(caveats(summary))
-    return f"{means}<h3>What not to conclude</h3>\n{cautions}"
+    html = f"{means}<h3>What would change the verdict</h3>\n{_changes(summary)}"
+    return f"{html}<h3>What not to conclude</h3>\n{cautions}"
 
 
-def _quality(summary: Record, figures: Mapping[str, str]) -> str:
+def _changes(summary: Record) -> str:
+    html = ""
+    for cohort in summary["cohorts"]:
+        label, texts = cohort_label(summary, cohort), bullets(would_change(summary, cohort))
+        html += f"<h4>{escape(label)}</h4>\n{texts}"
+    return folded("each cohort", html) if crowded(summary) else html
+
+
+def _features(summary: Record, figures: Figures) -> str:
+    drawn = figures.of_kinds(CAPTIONS, "distribution", "density")
+    shown = gallery_section(summary, figures)
+    return drawn + (f'<h3 id="gallery">Gallery</h3>\n{shown}' if shown else "")
+
+
+def _guide(summary: Record, _: Figures) -> str:
+    """Return what each number means, a chapter at a time."""
+    html = ""
+    for chapter in CHAPTERS:
+        terms = "".join(
+            f"<dt>{escape(term.name)}</dt><dd>{escape(f'{term.means} {term.beware}'.strip())}</dd>\n"
+            for term in chapter.terms
+        )
+        html += f'<h3>{escape(chapter.title)}</h3>\n<dl class="guide">{terms}</dl>\n'
+    here = dict.fromkeys(filter(None, map(thresholds_here, summary["cohorts"])))
+    return html + "".join(paragraph(text) for text in here)
+
+
+def _quality(summary: Record, figures: Figures) -> str:
     tables = quality_table(summary) + training_flags(summary)
-    return tables + _figures_of(figures, "quality", "curves")
+    return tables + figures.of_kinds(CAPTIONS, "quality", "curves")
 
 
-def _truth(summary: Record, figures: Mapping[str, str]) -> str:
+def _truth(summary: Record, figures: Figures) -> str:
     if not any(truth_measures(cohort) for cohort in summary["cohorts"]):
         return ""
-    more = truth_section(summary, _figures_of(figures, "ablation"))
+    more = truth_section(summary, figures.of_kinds(CAPTIONS, "ablation"))
     return truth_table(summary) + planes_table(summary) + more
 
 
-def _subject(summary: Record, figures: Mapping[str, str]) -> str:
-    drawn = _figures_of(figures, "grokking", "spectrum")
+def _subject(summary: Record, figures: Figures) -> str:
+    drawn = figures.of_kinds(CAPTIONS, "grokking", "spectrum")
     if summary["subject"]["kind"] != "modular":
         return paragraph(describe_subject(summary).capitalize() + ".") + drawn
     subjects = subjects_of(summary)
@@ -209,11 +218,11 @@ def _story(subject: Record) -> str:
     )
 
 
-def _methods(summary: Record, _: Mapping[str, str]) -> str:
+def _methods(summary: Record, _: Figures) -> str:
     return "".join(f"<h3>{head}</h3>\n{paragraph(text)}" for head, text in methods(summary))
 
 
-def _provenance(summary: Record, _: Mapping[str, str]) -> str:
+def _provenance(summary: Record, _: Figures) -> str:
     html = timings_table(summary["timings"])
     for name in ("versions", "seeds", "environment", "keys"):
         values = summary["provenance"].get(name)
@@ -234,13 +243,17 @@ def _flat(values: Mapping[str, object]) -> dict[str, str]:
 def _footer(summary: Record) -> str:
     version = summary["provenance"].get("versions", {}).get("husai")
     made = f"HUSAI {version}" if version else "HUSAI"
-    said = "The numbers are in summary.json, those behind each figure in figures/*.csv."
+    said = (
+        "The numbers are in summary.json and features.parquet; figures/ has every figure as SVG, PNG and CSV. "
+        "Links to those files need the folder of the report; this page alone needs nothing."
+    )
     return f"<footer>{escape(made)}. {said}</footer>\n"
 
 
 SECTIONS = [
     ("result", "Result", _result),
     ("meaning", "What this means", _notes),
+    ("features", "The features one by one", _features),
     ("nulls", "Every metric and null", _ladder),
     ("again", "By activations, and feature by feature", _recurrence),
     ("similarity", "Other measures of similarity", lambda summary, _: similarity_section(summary)),
@@ -248,11 +261,22 @@ SECTIONS = [
     ("truth", "Ground truth", _truth),
     ("geometry", "Geometry", geometry_section),
     ("subject", "The subject", _subject),
+    ("guide", "How to read the numbers", _guide),
     ("methods", "Methods", _methods),
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
 MARKED = frozenset(
-    {"result", "nulls", "similarity", "again", "quality", "truth", "geometry", "subject"}
+    {
+        "result",
+        "features",
+        "nulls",
+        "again",
+        "similarity",
+        "quality",
+        "truth",
+        "geometry",
+        "subject",
+    }
 )
 """Sections with results, which carry the mark of failed gates."""

@@ -6,8 +6,9 @@ from pathlib import Path
 
 from engine.disk.atomic import write_bytes, write_json
 from engine.errors import InputError
-from engine.report.canvas import save_drawing
+from engine.report.canvas import save_drawing, to_csv
 from engine.report.figures import draw_figures
+from engine.report.illustrations import Figures, map_images
 from engine.report.page import render_page
 from engine.report.wording import Record
 
@@ -31,5 +32,9 @@ def write_report(folder: Path, summary: Record, material: Record) -> None:
     write_json(folder / SUMMARY, summary)
     (folder / FIGURES).mkdir()
     drawings = draw_figures(summary, material)
-    figures = {drawing.name: save_drawing(drawing, folder / FIGURES) for drawing in drawings}
+    figures = Figures(
+        {drawing.name: save_drawing(drawing, folder / FIGURES) for drawing in drawings},
+        {drawing.name: to_csv(drawing) for drawing in drawings},
+        [map_images(columns) for columns in material.get("features", ())],
+    )
     write_bytes(folder / PAGE, render_page(summary, figures).encode())

@@ -22,7 +22,7 @@ from engine.metrics.uncertainty import spread
 from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
-from engine.stages.features import best_matches, find_again, write_features
+from engine.stages.features import find_again, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
     UNTRAINED,
@@ -30,6 +30,7 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
+from engine.stages.gallery import twin_features, write_gallery
 from engine.stages.geometry import Survey, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.planted import score_planted
@@ -68,11 +69,14 @@ def run(context: Context) -> Result:
     subset = _headline_subset(plain)
     similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
     folder = context.run.begin_artifacts()
-    surrogate_match = best_matches(twin) if twin else None
-    discoveries = find_again(stability, surrogate_match, live_SF)
+    fake = twin_features(twin, options.sign) if twin else None
+    discoveries = find_again(stability, fake.match if fake else None, live_SF)
     columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
     write_features(folder, hook, saes, live_SF, stability, discoveries, columns, similar.consensus)
     save_consensus(folder, similar.consensus, saes.seeds)
+    subject = read_subject(inputs["subject"])
+    modulus = subject.modulus if isinstance(subject, Modular) else None
+    shown = write_gallery(folder, x_ND, saes, live_SF, stability, fake, truth.features, modulus)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
@@ -87,6 +91,7 @@ def run(context: Context) -> Result:
             "step_zero": plain["step_zero"],
             "activation_match": sample.measure(),
             "discoveries": discoveries.to_json(),
+            **shown,
             "headline": {"metric": HEADLINE_METRIC, "subset": subset},
             "verdict": _verdict(plain, subset, warnings),
             "ground_truth": truth.summary,

@@ -6,14 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from engine.disk.rundir import FEATURES
 from engine.metrics.agreement import Stability
 from engine.metrics.consensus import Consensus
 from engine.metrics.discoveries import Discoveries, find_discoveries
-from engine.metrics.similarity import cosine_matrix, enc_dec_alignment, live_mask
+from engine.metrics.similarity import enc_dec_alignment
 from engine.report.columns import describe
 from engine.saes.formats import TrainedSaes
 from engine.study.sae import sae_title
@@ -140,19 +139,6 @@ def find_again(
         {} if surrogate_match is None else {"surrogate": p_surrogate(stability, surrogate_match)}
     )
     return find_discoveries(partner, whole, live_SF.numpy())
-
-
-def best_matches(saes: TrainedSaes) -> np.ndarray:
-    """Return the median best cosine of every live feature with the other seeds, all seeds together."""
-    assert saes.fires is not None, "cohorts are saved with their firing counts"
-    decoders = saes.weights.W_dec
-    found = []
-    for s, fires_F in enumerate(saes.fires):
-        others = [t for t in range(len(decoders)) if t != s]
-        best = [cosine_matrix(decoders[s], decoders[t]).amax(1) for t in others]
-        median_F = torch.stack(best).quantile(0.5, dim=0)
-        found.append(median_F[live_mask(fires_F, saes.inputs)].numpy())
-    return np.concatenate(found)
 
 
 def _column(values: Tensor) -> np.ndarray:

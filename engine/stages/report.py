@@ -12,6 +12,7 @@ from engine.report.columns import describe
 from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
+from engine.stages.feature_material import feature_material
 from engine.stages.flags import flags_of_training, warnings_of_training
 from engine.stages.parts import cohort_parts
 
@@ -57,6 +58,7 @@ def run(context: Context) -> Result:
         "subject_curves": read_curves(first.curves_file),
         "spectrum": first.read_result().get("spectrum"),
         "cohorts": traced,
+        "features": [feature_material(run) for run in analyses],
     }
     folder = context.run.begin_artifacts()
     write_report(folder, summary, material)

@@ -26,6 +26,7 @@ from husai_tui.state.evidence import (
     title,
     warning_lines,
 )
+from husai_tui.state.guide import guide_lines
 from husai_tui.state.heat import Heat
 from husai_tui.state.intervals import scale
 from husai_tui.state.summaries import Finding, Summaries, unfinished
@@ -234,6 +235,12 @@ class Compare(View):
         label = self.query_one(Table).cursor_key
         if self._finding.comparison is not None and label:
             self._read(label, evidence(self._cohorts, label, PAGE))
+
+    def action_guide(self) -> None:
+        """Read what the numbers mean, what would change the verdict, and what not to conclude."""
+        label = self.query_one(Table).cursor_key
+        lines = guide_lines(self._finding.comparison, label, PAGE)
+        self._read("What the numbers mean", lines)
 
     def _read(self, name: str, lines: list[Line]) -> None:
         styles = {"faint": "dim", "strong": "bold", "accent": "bold", "bad": "bold"}

@@ -24,9 +24,8 @@ from engine.study.spec import write_yaml
 
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
-    "retry", "priority", "gc", "health", "report", "studies", "profiles", "doctor", "schema", "bench sae",
-    "tensorboard", "wandb",
-    "validate", "compare",
+    "retry", "priority", "gc", "health", "report", "notebook", "studies", "profiles", "doctor", "schema",
+    "bench sae", "tensorboard", "wandb", "validate", "compare",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
@@ -34,6 +33,7 @@ OPTIONS = {
     "report": {"--runs", "--json"},
     "wandb": {"--runs", "--out", "--project", "--online", "--json"},
     "tensorboard": {"--runs", "--rebuild", "--port", "--host", "--json"},
+    "notebook": {"--runs", "--out", "--execute", "--json"},
     "studies": {"--runs", "--json"},
     "profiles": {"--json"},
     "doctor": {"--runs", "--json"},

@@ -1,12 +1,19 @@
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from html.parser import HTMLParser
 from typing import Any
+from urllib.parse import unquote
 
-from engine.report.canvas import to_svg
+from engine.report.canvas import to_csv, to_svg
 from engine.report.figures import draw_figures
+from engine.report.illustrations import INLINE_CSV, Figures
+from engine.report.opening import study_verdict
 from engine.report.page import render_page
+from engine.report.wording import headline
+from engine.study.guide import CHAPTERS
 
 Record = dict[str, Any]
 VOID = frozenset({"meta", "link", "br", "img"})
@@ -62,10 +69,15 @@ def test_the_page_needs_no_network_and_its_links_lead_somewhere(
     summary: Record, material: Record
 ) -> None:
     page = page_of(summary, material)
-    assert not re.search(r"https?:|//[a-z]|@import|<script|<link", page)
+    assert not re.search(r"https?:|//[a-z]|@import|<script |<link|fetch|import\(", page)
     found = outline(page)
     assert len(found.ids) == len(set(found.ids))
-    assert all(reference.removeprefix("#") in found.ids for reference in found.references)
+    inside = [r.removeprefix("#") for r in found.references if r.startswith("#")]
+    assert set(inside) <= set(found.ids)
+    beside = {r for r in found.references if not r.startswith("#")}
+    names = [drawing.name for drawing in draw_figures(summary, material)]
+    kinds = ("svg", "png", "csv")
+    assert beside == {f"figures/{name}.{kind}" for name in names for kind in kinds}
     assert page.count("<svg") == 8
     assert set(re.findall(r"url\(#([^)]+)\)", page)) <= set(found.ids)
 
@@ -161,7 +173,7 @@ def test_what_a_user_wrote_is_escaped(summary: Record, material: Record) -> None
     summary["provenance"]["settings"]["description"] = evil
     summary["cohorts"][0]["title"] = evil
     page = page_of(summary, material)
-    assert "<script" not in page
+    assert page.count("<script") == 1, "ours"
     assert page.count("&lt;script&gt;alert(1)&lt;/script&gt;") > 5
 
 
@@ -181,7 +193,7 @@ def test_planted_data_missing_truth_and_two_seeds(planted: Record) -> None:
     assert "None" not in text
     for cohort in planted["cohorts"]:
         cohort["ground_truth"] = None
-    assert "Ground truth" not in outline(page_of(planted)).text
+    assert 'id="truth"' not in page_of(planted)
 
 
 def test_a_study_of_nothing_measurable_still_makes_a_page(
@@ -208,3 +220,79 @@ def test_a_study_of_nothing_measurable_still_makes_a_page(
     text = outline(page_of(summary, material)).text
     assert "is open" in text
     assert not re.search(r"\b(nan|None)\b", text)
+
+
+def test_one_script_may_run_and_nothing_else(summary: Record) -> None:
+    page = page_of(summary)
+    script = re.findall(r"<script>(.*?)</script>", page, re.DOTALL)
+    assert len(script) == 1
+    digest = base64.b64encode(hashlib.sha256(script[0].encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy
+    assert f"script-src 'sha256-{digest}';" in policy[1]
+    assert "unsafe" not in policy[1].replace("style-src 'unsafe-inline'", "")
+    assert policy[1].startswith("default-src 'none'")
+
+
+def test_the_page_opens_with_the_verdict_on_the_study_in_a_sentence(summary: Record) -> None:
+    page = page_of(summary)
+    heading = re.search(r"<h1>(.*?)</h1>", page)
+    assert heading
+    assert heading[1] == (
+        "Across 5 seeds, the features of relu 1024 l1 0.001 are more alike than chance, but far from the same; "
+        "those of topk 1024 k32 are no more alike than chance."
+    )
+    summary["cohorts"] = summary["cohorts"][:1]
+    assert "<h1>The features of 5 seeds are no more alike than chance (κ" in page_of(summary)
+
+
+def test_a_verdict_that_is_open_says_so_in_the_sentence(planted: Record) -> None:
+    said = study_verdict(planted)
+    assert said == (
+        "Across 2 seeds, whether the features of topk 64 k4 and of topk 128 k4 are alike beyond chance is open."
+    )
+
+
+def test_the_contents_name_every_section_and_the_warnings(summary: Record) -> None:
+    page = page_of(summary)
+    contents = re.search(r'<nav aria-label="Contents">(.*?)</nav>', page, re.DOTALL)
+    assert contents
+    listed = re.findall(r'href="#([^"]+)"', contents[1])
+    assert listed == ["warnings", *re.findall(r'<section id="([^"]+)"', page)]
+
+
+def test_small_tables_of_numbers_travel_inside_the_page(summary: Record, material: Record) -> None:
+    drawn = draw_figures(summary, material)
+    svg = {d.name: to_svg(d.figure) for d in drawn}
+    csv = {d.name: to_csv(d) for d in drawn}
+    found = outline(render_page(summary, Figures(svg, csv)))
+    inside = [r for r in found.references if r.startswith("data:text/csv")]
+    assert unquote(inside[0].partition(",")[2]) == csv[drawn[0].name]
+    large = [name for name, text in csv.items() if len(text) > INLINE_CSV]
+    assert large
+    assert all(f"figures/{name}.csv" in found.references for name in large)
+
+
+def test_the_guide_and_what_would_change_the_verdict_are_told(summary: Record) -> None:
+    text = outline(page_of(summary)).text
+    for chapter in CHAPTERS:
+        for term in chapter.terms:
+            assert term.means in text
+    assert "What would change the verdict" in text
+    assert "No single seed decides it" in text
+
+
+def test_methods_name_draws_thresholds_surrogate_and_precision(summary: Record) -> None:
+    summary["provenance"]["settings"]["analysis"].update(surrogate_seed=77, tau=[0.4, 0.8])
+    summary["provenance"]["environment"].update(precision="float32", deterministic=True)
+    for cohort in summary["cohorts"]:
+        for null in headline(cohort)["nulls"][:2]:
+            null["draws"] = 37
+    text = outline(page_of(summary)).text.replace("\u00a0", " ")
+    assert "means over 20 to 37 draws where they are random" in text
+    assert "Shared fractions count cosines of at least .4, .8." in text
+    assert "mean and covariance (seed 77)" in text
+    assert "cosines signed" in text
+    assert "on cpu, float32 matrix products while training, deterministic kernels" in text
+    summary["provenance"]["settings"]["analysis"]["surrogate"] = False
+    assert "No surrogate was trained." in outline(page_of(summary)).text

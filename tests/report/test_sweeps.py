@@ -148,7 +148,9 @@ def test_the_page_of_a_sweep_folds_what_is_long(sweep: Record) -> None:
     page = render_page(sweep, {})
     assert counts(sweep) in page
     assert page.count('<div class="verdict') == 1
-    assert page.count("<details>") == 30 + 3, "a ladder each, all warnings, columns, settings"
+    assert page.count("<details>") == 30 + 4, (
+        "a ladder each, all warnings, what would change each, columns, settings"
+    )
     for head in ("SAE", "d_sae", "lr"):
         assert f">{head}</th>" in page
     assert (

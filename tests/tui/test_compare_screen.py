@@ -195,7 +195,7 @@ async def test_a_baseline_is_pinned_compared_and_remembered(session: Session) ->
 
 async def test_warnings_and_evidence_are_one_key_away(session: Session) -> None:
     async with opened(session) as (pilot, view):
-        for key in ("w", "x", "a"):
+        for key in ("w", "x", "a", "i"):
             await press(pilot, key)
             assert isinstance(pilot.app.screen, Reading)
             await press(pilot, "escape")
@@ -214,6 +214,9 @@ async def test_studies_are_walked_and_an_unfinished_one_says_so(session: Session
         assert "no report yet" in view.describe()
         for key in ("m", "u", "P", "d", "w", "x", "z", "escape"):
             await press(pilot, key)
+        await press(pilot, "i")
+        assert isinstance(pilot.app.screen, Reading), "the guide needs no study"
+        await press(pilot, "escape")
         await press(pilot, "C")
         await press(pilot, "C")
         assert view.query_one(Table).display
