@@ -56,11 +56,15 @@ class Agreement:
     verdict: Verdict
     reason: str
     """Why a value is missing; may be empty."""
+    surrogate_pairs: Floats | None = None
+    """[S, S]: the pairs of N3, by the same seeds; None without a surrogate."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN becomes None, and every null carries its own kappa."""
         plain = asdict(self)
         plain["pairs"] = self.pairs.tolist()
+        twins = self.surrogate_pairs
+        plain["surrogate_pairs"] = None if twins is None else twins.tolist()
         plain["nulls"] = [
             asdict(null) | {"kappa": kappa(self.observed, null.value)} for null in self.nulls
         ]

@@ -249,7 +249,13 @@ def _judged(
     dependence: str,
 ) -> Agreement:
     """Fill in what was observed, the headline null, kappa with its interval, and the verdict."""
-    seen = replace(blank, observed=pair_mean(pairs_SS), pairs=pairs_SS, nulls=tuple(nulls))
+    seen = replace(
+        blank,
+        observed=pair_mean(pairs_SS),
+        pairs=pairs_SS,
+        nulls=tuple(nulls),
+        surrogate_pairs=surrogate_SS,
+    )
     if not any(null.admissible and math.isfinite(null.value) for null in nulls):
         return replace(seen, reason=f"no admissible null: {dependence}")
     top = headline(nulls)

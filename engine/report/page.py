@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from html import escape
 
 from engine.report.columns import columns_table
+from engine.report.comparisons import claims_section, comparisons, trend_captions
 from engine.report.evidence import (
     contrasts_table,
     gates_table,
@@ -48,6 +49,7 @@ CAPTIONS = {
     "figures carry the verdict; the code names the null.",
     "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
     "95 % interval over seeds.",
+    "trend": "κ of each architecture against the L0 it reached, with 95 % intervals over seeds.",
     "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",
     "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
     "generalised. Restricted: the key frequencies alone; excluded: all but them.",
@@ -146,8 +148,19 @@ def _figures_of(figures: Mapping[str, str], *kinds: str) -> str:
 
 
 def _result(summary: Record, figures: Mapping[str, str]) -> str:
-    contrasts = contrasts_table(summary)
-    return result_table(summary) + contrasts + _figures_of(figures, "sweep", "overlap", "kappa")
+    table = result_table(summary) + contrasts_table(summary)
+    swept = _figures_of(figures, "sweep", "trend")
+    if swept and (captions := trend_captions(summary)):
+        swept += bullets(captions)
+    return table + swept + _figures_of(figures, "overlap", "kappa")
+
+
+def _comparisons(summary: Record, _: Mapping[str, str]) -> str:
+    return comparisons(summary)
+
+
+def _claims(summary: Record, _: Mapping[str, str]) -> str:
+    return claims_section(summary)
 
 
 def _ladder(summary: Record, _: Mapping[str, str]) -> str:
@@ -235,6 +248,8 @@ def _footer(summary: Record) -> str:
 
 SECTIONS = [
     ("result", "Result", _result),
+    ("comparisons", "Differences and trends", _comparisons),
+    ("claims", "The claims, re-examined", _claims),
     ("meaning", "What this means", _notes),
     ("nulls", "Every metric and null", _ladder),
     ("similarity", "Other measures of similarity", lambda summary, _: similarity_section(summary)),
@@ -246,5 +261,17 @@ SECTIONS = [
     ("provenance", "Time and provenance", _provenance),
 ]
 """Anchor, heading and content of each section; an empty one is left out."""
-MARKED = frozenset({"result", "nulls", "similarity", "quality", "truth", "geometry", "subject"})
+MARKED = frozenset(
+    {
+        "result",
+        "comparisons",
+        "claims",
+        "nulls",
+        "similarity",
+        "quality",
+        "truth",
+        "geometry",
+        "subject",
+    }
+)
 """Sections with results, which carry the mark of failed gates."""
