@@ -203,6 +203,15 @@ def kappa_change(contrast: Record) -> str:
     return signed_interval(change, bounds)
 
 
+def reversed_change(contrast: Record) -> str:
+    """Return the difference of κ seen from the other side."""
+    change, bounds = contrast["kappa"]["difference"], contrast.get("interval")
+    turned = None if bounds is None else [-bounds[1], -bounds[0]]
+    less = None if change is None else -change
+    kappa = {**contrast["kappa"], "difference": less}
+    return kappa_change({**contrast, "kappa": kappa, "interval": turned})
+
+
 def signed(value: float, digits: int) -> str:
     """Return a difference with its sign: `+.12`, `−.03`."""
     text = fraction(value, digits)

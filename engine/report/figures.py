@@ -11,8 +11,8 @@ from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
 from engine.report.sweep_figures import draw_sweeps
 from engine.report.sweeps import crowded
-from engine.report.truth_figures import draw_ablation
 from engine.report.trend_figures import draw_trends
+from engine.report.truth_figures import draw_ablation
 from engine.report.wording import Record, cohort_label, gates_mark
 
 NAME_LENGTH = 32

@@ -8,8 +8,8 @@ from typing import Any
 
 from engine.disk.curves import read_curves
 from engine.disk.rundir import FEATURES, RunDirectory
-from engine.report.columns import describe
 from engine.report.claims import examine
+from engine.report.columns import describe
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
 from engine.stages.contrasts import compare_cohorts
