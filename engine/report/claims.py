@@ -1,4 +1,4 @@
-"""What was claimed about the stability of SAE features, as data, and how a study's numbers speak to it.
+"""What was claimed about the stability of SAE features, as data, and what a study says on it.
 
 Every answer is derived from the summary: `supports`, `contradicts`, or `cannot tell`. Claims are put in our
 own words; figures are those of the source named by its key.
@@ -6,22 +6,21 @@ own words; figures are those of the source named by its key.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from engine.report.contrasts import kappa_change, matched_text
-from engine.report.trends import trend_sentence
-from engine.report.wording import (
-    Record,
-    fraction,
-    headline,
-    kappa_text,
-    plural,
-    short_null,
+from engine.report.answers import (
+    Answer,
+    beyond_chance,
+    control,
+    cutoffs,
+    equal,
+    ordered,
+    recovery,
+    sweep,
 )
+from engine.report.wording import Record
 
-SUPPORTS, CONTRADICTS, OPEN = "supports", "contradicts", "cannot tell"
 SOURCES = {
     "husai-2025": "HUSAI, summary of its phases 1 and 2 (3 November 2025)",
     "paulo-belrose-2025": "Paulo & Belrose, arXiv 2501.16615",
@@ -29,24 +28,6 @@ SOURCES = {
     "husai-controls": "HUSAI's own planted experiments (2026)",
 }
 """Citation key → where the claim was made."""
-NARROW = 0.05
-"""An interval of Δκ within this of 0 says that two architectures are equally stable (convention)."""
-CUTS = (0.3, 0.7)
-"""What the original project took for an unstable and for a stable similarity."""
-FOUND, MISSED = 0.9, 0.1
-"""Recall from which planted planes count as found, and below which as missed (acceptance of the controls)."""
-EXPECTED = 0.6
-"""Lower end of the recovery that the original project expected of good SAEs."""
-UNDERTRAINED = 0.5
-"""Mean cosine with the start from which a cohort cannot speak (see the red flags)."""
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a study says on a claim."""
-
-    says: str
-    because: str
 
 
 @dataclass(frozen=True)
@@ -84,279 +65,41 @@ def examine(summary: Record) -> Record:
     return {"examined": examined, "silent": list(dict.fromkeys(silent))}
 
 
-def _architectures(summary: Record) -> list[tuple[int, Record]]:
-    """Return the contrasts of TopK and ReLU, each with the sign that makes it ReLU less TopK."""
-    found = []
-    for one in summary.get("contrasts") or []:
-        names = tuple(str(one[side]).split()[0] for side in ("baseline", "variant"))
-        if not one["objective"] and set(names) == {"topk", "relu"}:
-            found.append((1 if names[1] == "relu" else -1, one))
-    return found
-
-
-def _found(summary: Record) -> list[tuple[int, Record]]:
-    return [(sign, one) for sign, one in _architectures(summary) if not one["refusals"]]
-
-
-def _told(contrasts: Sequence[tuple[int, Record]]) -> str:
-    said = []
-    for _, one in contrasts:
-        where = f" {matched_text(one)}" if one.get("matched_on") else ""
-        note = ""
-        if "interval" in one and one["interval"] is None:
-            note = " (no interval)"
-        unmatched = [mark for mark in one["marks"] if "not matched" in mark]
-        beside = f", {'; '.join(unmatched)}" if unmatched else ""
-        names = f"{one['baseline']} → {one['variant']}"
-        said.append(f"{names}{where}: Δκ {kappa_change(one)}{note}{beside}")
-    return "; ".join(said) + "."
-
-
-def _refused(summary: Record) -> Answer | None:
-    refused = _architectures(summary)
-    if not refused:
-        return None
-    _, one = refused[0]
-    kappas = " and ".join(
-        f"{one[side]} {kappa_text(_cell(one, side))}"
-        for side in ("baseline", "variant")
-        if one["kappa"][side] is not None
-    )
-    shown = f" (κ: {kappas})" if kappas else ""
-    return Answer(OPEN, f"The comparison is refused: {'; '.join(one['refusals'])}{shown}.")
-
-
-def _cell(contrast: Record, side: str) -> Record:
-    low, high = contrast["kappa"][f"{side}_interval"]
-    return {"kappa": contrast["kappa"][side], "ci_low": low, "ci_high": high}
-
-
-def _equal(summary: Record) -> Answer | None:
-    found = _found(summary)
-    if not found:
-        return _refused(summary)
-    if any(one["finding"] in ("higher", "lower") for _, one in found):
-        return Answer(CONTRADICTS, _told(found))
-    bounds = [one["interval"] for _, one in found]
-    narrow = all(b and max(abs(b[0]), abs(b[1])) <= NARROW for b in bounds)
-    return Answer(SUPPORTS if narrow else OPEN, _told(found))
-
-
-def _ordered(relu_more: bool) -> Callable[[Record], Answer | None]:
-    """Return the question whether ReLU agrees more than TopK, or the reverse."""
-
-    def ask(summary: Record) -> Answer | None:
-        found = _found(summary)
-        if not found:
-            return _refused(summary)
-        ways = {
-            (one["finding"] == "higher") == (sign > 0)
-            for sign, one in found
-            if one["finding"] in ("higher", "lower")
-        }
-        if len(ways) != 1:
-            return Answer(OPEN, _told(found))
-        return Answer(SUPPORTS if ways == {relu_more} else CONTRADICTS, _told(found))
-
-    return ask
-
-
-def _beyond_chance(summary: Record) -> Answer | None:
-    """Ask whether κ includes 0: agreement beyond chance contradicts that features do not converge."""
-    known = [c for c in summary["cohorts"] if headline(c).get("kappa") is not None]
-    if not known:
-        return None
-    able = [c for c in known if not _near_start(c) and c["verdict"] != "undetermined"]
-    if not able:
-        said = "; ".join(f"{c['title']} κ {kappa_text(headline(c))}" for c in known)
-        return Answer(
-            OPEN, f"No cohort is trained far enough from its start, or has a verdict: {said}."
-        )
-    chance = [c for c in able if c["verdict"] == "chance"]
-    said = "; ".join(
-        f"{c['title']} κ {kappa_text(headline(c))} against {short_null(headline(c)['null_name'])}"
-        for c in able[:8]
-    )
-    more = f"; and {len(able) - 8} more" if len(able) > 8 else ""
-    count = (
-        f"κ includes 0, or lies below, in {len(chance)} of {plural(len(able), 'trained cohort')}"
-    )
-    says = SUPPORTS if len(chance) == len(able) else OPEN if chance else CONTRADICTS
-    return Answer(says, f"{count}: {said}{more}.")
-
-
-def _near_start(cohort: Record) -> bool:
-    kept = (cohort["quality"].get("cosine_with_start") or {}).get("mean")
-    return kept is not None and kept > UNDERTRAINED
-
-
-def _cutoffs(summary: Record) -> Answer | None:
-    """Show .3 and .7 beside what chance scores; they mean nothing without it."""
-    cells = [(c, headline(c)) for c in summary["cohorts"] if headline(c).get("null") is not None]
-    if not cells:
-        return None
-    nulls = [float(cell["null"]) for _, cell in cells]
-    isotropic = [
-        float(null["value"])
-        for _, cell in cells
-        for null in cell["nulls"]
-        if short_null(null["name"]) == "N0" and null["value"] is not None
-    ]
-    n0 = f"random directions score {_range(isotropic)}, " if isotropic else ""
-    said = f"Here {n0}and the largest admissible null {_range(nulls)}"
-    passed = [str(cut).lstrip("0") for cut in CUTS if max(nulls) >= cut]
-    if passed:
-        return Answer(
-            CONTRADICTS,
-            f"{said}: chance alone reaches {' and '.join(passed)}, so they cut nothing off.",
-        )
-    return Answer(
-        OPEN, f"{said}: .3 lies {fraction(0.3 - max(nulls))} above chance here, elsewhere below."
-    )
-
-
-def _range(values: Sequence[float]) -> str:
-    low, high = fraction(min(values), 3), fraction(max(values), 3)
-    return low if low == high else f"{low} to {high}"
-
-
-def _bounds(spread: Record) -> tuple[float, float] | None:
-    """Return mean ± two standard errors over seeds; None below three seeds."""
-    known = [value for value in spread["per_seed"] if value is not None]
-    if len(known) < 3 or spread["sd"] is None:
-        return None
-    half = 2 * spread["sd"] / math.sqrt(len(known))
-    return spread["mean"] - half, spread["mean"] + half
-
-
-def _planes(summary: Record) -> list[Record]:
-    """Return the cohorts whose ground truth is planes: Fourier planes of a model, or planted ones."""
-    return [
-        cohort
-        for cohort in summary["cohorts"]
-        if (cohort.get("ground_truth") or {}).get("recall") is not None
-        and "gt_mcc" not in cohort["ground_truth"]
-    ]
-
-
-def _recovery(summary: Record) -> Answer | None:
-    """Ask which share of the model's planes the SAEs span, beside what costs nothing."""
-    cohorts = _planes(summary)
-    if not cohorts or summary["subject"]["kind"] != "modular":
-        return None
-    if any(not gate["passed"] for gate in (summary["subject"].get("gates") or {}).get("gates", ())):
-        return Answer(OPEN, "A gate of the subject failed: it has no verified Fourier truth.")
-    reached = [_side(_bounds(cohort["ground_truth"]["recall"])) for cohort in cohorts]
-    says = OPEN
-    if all(side == "above" for side in reached):
-        says = SUPPORTS
-    elif all(side == "below" for side in reached):
-        says = CONTRADICTS
-    said = "; ".join(_recall_text(cohort) for cohort in cohorts)
-    return Answer(says, f"{said}. Positive control: preset fourier-control.")
-
-
-def _control(summary: Record) -> Answer | None:
-    """Ask whether planted planes are found where they are rarely on, and only there."""
-    cohorts = [(c, _gate(summary, c)) for c in _planes(summary)]
-    if summary["subject"]["kind"] != "planted" or not any(gate for _, gate in cohorts):
-        return None
-    bounds = [(_bounds(c["ground_truth"]["recall"]), gate) for c, gate in cohorts]
-    gated = [b for b, gate in bounds if b and gate is not None and gate < 1]
-    always = [b for b, gate in bounds if b and gate == 1]
-    says = OPEN
-    if gated and always:
-        found = any(low >= FOUND for low, _ in gated)
-        says = SUPPORTS if found and all(high < MISSED for _, high in always) else CONTRADICTS
-    return Answer(says, "; ".join(_recall_text(cohort) for cohort, _ in cohorts) + ".")
-
-
-def _gate(summary: Record, cohort: Record) -> float | None:
-    """Return how often a planted plane is on; None for other subjects."""
-    settings = summary["provenance"].get("settings", {}).get("subject", {})
-    if settings.get("generator") != "fourier":
-        return None
-    gate = (cohort.get("point") or {}).get("subject.gate", settings.get("gate"))
-    return None if gate is None else float(gate)
-
-
-def _recall_text(cohort: Record) -> str:
-    truth = cohort["ground_truth"]
-    recall, bounds = truth["recall"], _bounds(truth["recall"])
-    shown = f" [{fraction(bounds[0])}, {fraction(bounds[1])}]" if bounds else ""
-    precision = fraction((truth.get("precision") or {}).get("mean"))
-    beside = _baselines(truth.get("baselines") or {})
-    return f"{cohort['title']}: recall {fraction(recall['mean'])}{shown}, precision {precision}{beside}"
-
-
-def _side(bounds: tuple[float, float] | None) -> str:
-    if bounds is None:
-        return "unknown"
-    low, high = bounds
-    return "above" if low >= EXPECTED else "below" if high < EXPECTED else "between"
-
-
-def _baselines(found: Record) -> str:
-    recalls = [
-        f"{name.replace('random_covariance', 'rand. Σ').replace('pca', 'PCA')} {fraction(one['recall'])}"
-        for name, one in found.items()
-        if one.get("recall") is not None
-    ]
-    return f" (recall of {', '.join(recalls)})" if recalls else ""
-
-
-def _sweep(over: str, expected: str) -> Callable[[Record], Answer | None]:
-    """Return the question whether κ `rises` or `falls` along what was varied."""
-
-    def ask(summary: Record) -> Answer | None:
-        trends = [one for one in summary.get("trends") or [] if one["over"] == over]
-        if not trends:
-            return None
-        said = " ".join(trend_sentence(one) for one in trends)
-        ways = {one["direction"] for one in trends if one["direction"] != "refused"}
-        if ways == {expected}:
-            return Answer(SUPPORTS, said)
-        opposite = {"rises": "falls", "falls": "rises"}[expected]
-        return Answer(CONTRADICTS if ways == {opposite} else OPEN, said)
-
-    return ask
-
-
 CLAIMS = (
     Claim(
         "topk-relu-equal",
         "TopK and ReLU features are equally unstable: PWMCC .302 and .300, at L0 32 and 427.",
         "husai-2025",
         "TopK beside ReLU (preset matched)",
-        _equal,
+        equal,
     ),
     Claim(
         "relu-more-stable",
         "ReLU SAEs share more features across seeds (above 90 % on GPT-2) than TopK SAEs (42 % on Pythia).",
         "paulo-belrose-2025",
         "TopK beside ReLU (preset matched)",
-        _ordered(relu_more=True),
+        ordered(relu_more=True),
     ),
     Claim(
         "topk-more-stable",
         "TopK SAEs are more consistent (PW-MCC .82) than standard ReLU SAEs (.47) on Pythia-160M.",
         "song-2025",
         "TopK beside ReLU (preset matched)",
-        _ordered(relu_more=False),
+        ordered(relu_more=False),
     ),
     Claim(
         "no-convergence",
         "Features do not converge across seeds.",
         "husai-2025",
         "agreement beyond chance",
-        _beyond_chance,
+        beyond_chance,
     ),
     Claim(
         "cut-offs",
         "A similarity of .3 is instability, .7 is high stability.",
         "husai-2025",
         "the thresholds .3 and .7",
-        _cutoffs,
+        cutoffs,
     ),
     Claim(
         "fourier-recovery",
@@ -364,7 +107,7 @@ CLAIMS = (
         "measure's chance value).",
         "husai-2025",
         "Fourier recovery (preset topk-vs-relu)",
-        _recovery,
+        recovery,
     ),
     Claim(
         "sparse-planes-alone",
@@ -372,28 +115,28 @@ CLAIMS = (
         "suit dense features.",
         "husai-controls",
         "the positive control (preset fourier-control)",
-        _control,
+        control,
     ),
     Claim(
         "falls-with-width",
         "Seeds agree less the wider the SAE.",
         "paulo-belrose-2025",
         "stability against width (preset width-sweep)",
-        _sweep("d_sae", "falls"),
+        sweep("d_sae", "falls"),
     ),
     Claim(
         "falls-with-k",
-        "Seeds agree less the more latents are active.",
+        "Seeds of TopK SAEs agree less the larger k is.",
         "paulo-belrose-2025",
         "stability against k (preset sparsity-sweep)",
-        _sweep("l0", "falls"),
+        sweep("l0", "falls"),
     ),
     Claim(
         "rises-with-training",
         "Seeds agree more the longer the SAEs are trained.",
         "paulo-belrose-2025",
         "stability over training (preset training-dynamics)",
-        _sweep("training.epochs", "rises"),
+        sweep("training.epochs", "rises"),
     ),
 )
 """In the order in which the report shows them."""

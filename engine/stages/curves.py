@@ -154,7 +154,7 @@ def _others(entry: Record, sides: Sequence[Group], on: str, value: float) -> lis
         entry[name] = {"baseline": both[0], "variant": both[1], "difference": None}
         if name != on and not alike(both[0], both[1]):
             found.append(
-                f"{title} is not matched there: {say(name, both[0])} against {say(name, both[1])}"
+                f"not matched there: {title} {say(name, both[0])} against {say(name, both[1])}"
             )
     return found
 

@@ -91,10 +91,10 @@ def _other(one: dict[str, Any], width: int) -> list[Line]:
     head = paragraph(f"  {names}", width, "", hang=4)
     both = f"κ {kappa_side(one, 'baseline')} and {kappa_side(one, 'variant')}"
     if one["refusals"]:
-        said, tone = f"refused: {'; '.join(one['refusals'])}", "warn"
+        said = _inset(f"refused: {'; '.join(one['refusals'])}", width, "warn")
     else:
-        said, tone = f"Δκ {kappa_change(one)}: {finding_text(one)}", "strong"
-    return [*head, *_inset(said, width, tone), *_inset(both, width, "faint")]
+        said = _inset(f"Δκ {kappa_change(one)}: {finding_text(one)}", width, "strong")
+    return [*head, *said, *_inset(both, width, "faint")]
 
 
 def _inset(text: str, width: int, tone: Tone, by: int = 6) -> list[Line]:

@@ -204,6 +204,8 @@ def test_a_refusal_is_the_reason_why_nothing_can_be_told(summary: Record) -> Non
 def test_width_and_k(summary: Record, direction: str, says: str) -> None:
     one = trend(direction=direction, refusals=["few"] if direction == "refused" else [])
     found = answers(with_all(summary, trends=(one, trend(over="l0", direction=direction))))
+    relu = trend(over="l0", line="relu 128", direction=direction)
+    assert "falls-with-k" not in answers(with_all(summary, trends=(relu,))), "ReLU has no k"
     assert (found["falls-with-width"], found["falls-with-k"]) == (says, says)
     longer = answers(with_all(summary, trends=(trend(over="training.epochs", direction="rises"),)))
     assert longer["rises-with-training"] == "supports"
@@ -234,9 +236,10 @@ def test_the_thresholds_stand_beside_chance(summary: Record) -> None:
 
 def test_fourier_recovery_stands_beside_its_baselines(summary: Record) -> None:
     (one,) = (x for x in examine(summary)["examined"] if x["key"] == "fourier-recovery")
-    # .125 ± 2 · .11/√5 lies below the .6 that was expected.
+    # .125 ± 2.776 · .11/√5 lies below the .6 that was expected.
     assert one["says"] == "contradicts"
-    assert "recall .12 [.03, .22], precision .32 (recall of neurons .50, PCA .00" in one["because"]
+    assert "recall .12 [.00, .26], precision .32; relu" in one["because"]
+    assert "Without an SAE: recall of neurons .50, PCA .00, random .00." in one["because"]
     summary = copy.deepcopy(summary)
     summary["subject"]["gates"]["gates"][2]["passed"] = False
     assert answers(summary)["fourier-recovery"] == "cannot tell"

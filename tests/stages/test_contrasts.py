@@ -241,7 +241,7 @@ def test_architectures_are_compared_along_their_sparsity(entry: Entry) -> None:
     assert at_l0["p"] is None
     # There ReLU explains .9 − .2 · .75 = .75, which is told.
     assert at_l0["explained_variance"]["variant"] == pytest.approx(0.75)
-    assert "explained variance is not matched there: .900 against .750" in at_l0["marks"]
+    assert "not matched there: explained variance .900 against .750" in at_l0["marks"]
     assert at_ev["refusals"] == [], "TopK has .9 at both settings, ReLU reaches it"
     assert at_ev["at"]["value"] == pytest.approx(0.9)
 
