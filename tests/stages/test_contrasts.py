@@ -122,6 +122,16 @@ def test_holm_counts_the_contrasts_that_are_told(entry: Entry) -> None:
     assert refused["holm_jackknife"] is None
 
 
+def test_what_holm_takes_away_is_open(entry: Entry) -> None:
+    told = [contrast(entry("topk a", 0.36, wobble=0.0), entry("relu b", 0.6), "") for _ in range(2)]
+    for one in told:
+        one["p_jackknife"] = 0.03
+    adjust(told)
+    assert [one["holm_jackknife"] for one in told] == pytest.approx([0.06, 0.06])
+    assert [one["finding"] for one in told] == ["open", "open"]
+    assert told[0]["interval"][0] > 0
+
+
 def saved(folder: Path, name: str, decoder_SFD: torch.Tensor, fires_SF: torch.Tensor) -> str:
     """Write a cohort of the seeds 1, 2 and 3 as its job would, and return the name of its folder."""
     run = RunDirectory(folder / name)
