@@ -46,8 +46,7 @@ def comparisons(summary: Record) -> str:
 
 
 def _pair(contrast: Record) -> Cell:
-    hook = f" · {contrast['hook']}" if contrast["kind"] == "curve" else ""
-    return Cell(f"{contrast['baseline']} → {contrast['variant']}{hook}", "name")
+    return Cell(f"{contrast['baseline']} → {contrast['variant']}", "name")
 
 
 def _allowed(contrasts: list[Record]) -> str:
@@ -56,8 +55,7 @@ def _allowed(contrasts: list[Record]) -> str:
         bootstrap = one["bootstrap"]
         rows.append(
             [
-                _pair(one),
-                _quality(one),
+                Cell(f"{_pair(one).text}, {_quality(one)}", "name"),
                 Cell(f"{kappa_side(one, 'baseline')} → {kappa_side(one, 'variant')}", "w"),
                 Cell(kappa_change(one), "w chosen"),
                 Cell(_bounds(bootstrap), "w"),
@@ -66,7 +64,7 @@ def _allowed(contrasts: list[Record]) -> str:
                 finding_text(one),
             ]
         )
-    columns = ("from → to", "at", "κ [95 % CI]", "Δκ [95 % CI]", "bootstrap", "p", "Holm", "")
+    columns = ("from → to", "κ [95 % CI]", "Δκ [95 % CI]", "bootstrap", "p", "Holm", "")
     return table(columns, rows)
 
 
@@ -92,8 +90,8 @@ def _remarks(contrasts: list[Record]) -> str:
     found = []
     for one in contrasts:
         name = f"{one['baseline']} → {one['variant']}"
-        name += f" {matched_text(one)}" if one["kind"] == "curve" else ""
-        found += [f"{name}: {mark}." for mark in one["marks"]]
+        if one["marks"]:
+            found.append(f"{name}: {'; '.join(one['marks'])}.")
         raw = one["observed"]["difference"]
         if raw is not None:
             low, high = one["observed"]["interval"]
