@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.report.contrasts import groups, incomparable, kappa_change, side
+from engine.report.contrasts import (
+    finding_text,
+    groups,
+    incomparable,
+    kappa_change,
+    kappa_side,
+    matched_text,
+    others,
+    reversed_change,
+    side,
+)
+from engine.report.trends import trend_sentence
 from engine.report.wording import (
     MISSING,
     cohort_label,
@@ -30,6 +41,7 @@ __all__ = [
     "cohort_label",
     "explain_null",
     "failed_gates",
+    "finding_text",
     "fraction",
     "gates_mark",
     "groups",
@@ -37,16 +49,21 @@ __all__ = [
     "interval",
     "kappa_change",
     "kappa_digits",
+    "kappa_side",
     "kappa_text",
+    "matched_text",
     "metric_title",
+    "others",
     "percent",
     "plural",
     "quantity",
+    "reversed_change",
     "sentence_at",
     "short_null",
     "side",
     "spread",
     "subjects_of",
+    "trend_sentence",
     "verdict_sentence",
 ]
 

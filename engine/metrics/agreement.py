@@ -56,11 +56,15 @@ class Agreement:
     verdict: Verdict
     reason: str
     """Why a value is missing; may be empty."""
+    null_pairs: Floats | None = None
+    """[S, S]: the headline null by the same seeds, where it has a value for each pair (N3, N6)."""
 
     def to_json(self) -> dict[str, Any]:
         """Plain values; NaN becomes None, and every null carries its own kappa."""
         plain = asdict(self)
         plain["pairs"] = self.pairs.tolist()
+        beside = self.null_pairs
+        plain["null_pairs"] = None if beside is None else beside.tolist()
         plain["nulls"] = [
             asdict(null) | {"kappa": kappa(self.observed, null.value)} for null in self.nulls
         ]

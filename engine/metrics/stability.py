@@ -302,6 +302,7 @@ def _judged(
     return replace(
         seen,
         null_name=top.name,
+        null_pairs=paired.get(top.name),
         null=top.value,
         kappa=value,
         ci_low=low,

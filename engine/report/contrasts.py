@@ -1,4 +1,4 @@
-"""Contrasts: a cohort with a stability objective beside the cohort that is the same but for it."""
+"""Contrasts in words: cohorts side by side, the difference of κ with its interval, or why there is none."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from engine.report.wording import (
     kappa_digits,
     kappa_text,
     percent,
+    quantity,
     short_null,
 )
 from engine.study.search import compact
@@ -29,24 +30,26 @@ WITHOUT: Record = {
 SUBSETS = ("live", "all")
 SAME_COUNT = 0.05
 """Numbers of features count as matched within this share of the larger (a convention)."""
+REFUSED = "refused"
+"""Stands for a difference that would mean nothing."""
 
 
 def contrasts(cohorts: Sequence[Record]) -> list[Record]:
-    """Return every cohort with an objective beside the plain one of the same settings, hook and point.
+    """Return every cohort with an objective beside the plain one, described."""
+    return [describe(baseline, variant) for baseline, variant in objective_pairs(cohorts)]
 
-    Both are read at the same metric and subset: those of the plain cohort's headline, or all features where
-    the other cannot be measured there. A difference is variant − baseline.
-    """
+
+def objective_pairs(cohorts: Sequence[Record]) -> list[tuple[Record, Record]]:
+    """Return the plain cohort and the one with an objective, where settings, hook and point are the same."""
     plain: dict[str, Record] = {}
     for cohort in cohorts:
         if _known(cohort) and not objective_of(cohort):
             plain.setdefault(_rest(cohort), cohort)
-    pairs = [
+    return [
         (plain[_rest(cohort)], cohort)
         for cohort in cohorts
         if _known(cohort) and objective_of(cohort) and _rest(cohort) in plain
     ]
-    return [_contrast(baseline, variant) for baseline, variant in pairs]
 
 
 def objective_of(cohort: Record) -> str:
@@ -74,7 +77,12 @@ def _rest(cohort: Record) -> str:
     return repr((cohort["hook"], sorted(settings.items()), sorted(beyond.items())))
 
 
-def _contrast(baseline: Record, variant: Record) -> Record:
+def describe(baseline: Record, variant: Record) -> Record:
+    """Return the figures of two cohorts side by side.
+
+    Both are read at the same metric and subset: those of the baseline's headline, or all features where
+    the other cannot be measured there. A difference is variant − baseline.
+    """
     metric, subset = _where(baseline, variant)
     cells = [cohort["stability"][metric][subset] or {} for cohort in (baseline, variant)]
     quality = [
@@ -153,10 +161,12 @@ def _beside(baseline: float | None, variant: float | None) -> Record:
 
 
 def groups(summary: Record) -> list[tuple[str, list[Record]]]:
-    """Return the contrasts by what they are compared with: a name for each plain cohort, and its contrasts."""
-    several = len({one["hook"] for one in summary["contrasts"]}) > 1
+    """Return the contrasts of objectives by what they are compared with: a name for each plain cohort, and
+    its contrasts."""
+    with_objective = [one for one in summary["contrasts"] if one["objective"]]
+    several = len({one["hook"] for one in with_objective}) > 1
     found: dict[str, list[Record]] = {}
-    for one in summary["contrasts"]:
+    for one in with_objective:
         title, hook = str(one["baseline"]), str(one["hook"])
         told = title if not several or hook in title else f"{title} · {hook}"
         found.setdefault(told, []).append(one)
@@ -182,9 +192,96 @@ def _kappa_cell(contrast: Record, which: str) -> dict[str, Any]:
 
 
 def kappa_change(contrast: Record) -> str:
-    """Return the difference of κ with its sign: `+.12`, `−.03`."""
-    change = contrast["kappa"]["difference"]
+    """Return the difference of κ with its sign and interval: `+.12 [.05, .19]`; `refused` where it is."""
+    change, bounds = contrast["kappa"]["difference"], contrast.get("interval")
+    if contrast.get("refusals"):
+        return REFUSED
     if change is None:
         return MISSING
-    text = fraction(change, kappa_digits({"kappa": change}))
+    if bounds is None:
+        return signed(change, kappa_digits({"kappa": change}))
+    return signed_interval(change, bounds)
+
+
+def reversed_change(contrast: Record) -> str:
+    """Return the difference of κ seen from the other side."""
+    change, bounds = contrast["kappa"]["difference"], contrast.get("interval")
+    turned = None if bounds is None else [-bounds[1], -bounds[0]]
+    less = None if change is None else -change
+    kappa = {**contrast["kappa"], "difference": less}
+    return kappa_change({**contrast, "kappa": kappa, "interval": turned})
+
+
+def signed(value: float, digits: int) -> str:
+    """Return a difference with its sign: `+.12`, `−.03`."""
+    text = fraction(value, digits)
     return text if text.startswith("−") else f"+{text}"
+
+
+def signed_interval(value: float, bounds: Sequence[float]) -> str:
+    """Return a difference with its sign and interval: `−.03 [−.05, −.01]`."""
+    digits = kappa_digits({"kappa": value, "ci_low": bounds[0], "ci_high": bounds[1]})
+    low, high = (fraction(bound, digits) for bound in bounds)
+    return f"{signed(value, digits)} [{low}, {high}]"
+
+
+def others(summary: Record) -> list[Record]:
+    """Return the contrasts that are not of an objective: of cohorts, and along curves."""
+    return [one for one in summary["contrasts"] if not one["objective"]]
+
+
+def matched_text(contrast: Record) -> str:
+    """Return at what both sides were compared: `L0 24 (both reach 16 to 48)`; empty for single cohorts."""
+    on, at = contrast.get("matched_on"), contrast.get("at")
+    if not on:
+        return ""
+    title, write = ("L0", quantity) if on == "l0" else ("EV", _three)
+    if not at:
+        return f"at one {title}"
+    if at["low"] == at["high"]:
+        return f"at {title} {write(at['value'])}"
+    return f"at {title} {write(at['value'])} (both reach {write(at['low'])} to {write(at['high'])})"
+
+
+def _three(value: float | None) -> str:
+    return fraction(value, 3)
+
+
+def finding_text(contrast: Record) -> str:
+    """Return what a contrast says of the variant in words; a difference only where it was found."""
+    if contrast.get("refusals"):
+        return "not compared"
+    found = contrast.get("finding")
+    if found in ("higher", "lower"):
+        return f"agrees {'more' if found == 'higher' else 'less'}"
+    if contrast.get("interval") is None:
+        return "open: no interval"
+    low, high = contrast["interval"]
+    return "open: the interval holds 0" if low <= 0 <= high else "open after Holm's correction"
+
+
+def p_text(contrast: Record) -> str:
+    """Return p of swapped labels beside the smallest that so many seeds can give: `.06 (least .06)`."""
+    if contrast.get("p") is None:
+        return MISSING
+    return f"{probability(contrast['p'])} (least {probability(contrast['p_smallest'])})"
+
+
+def probability(value: float | None) -> str:
+    """Return a probability for people: `.0625`, `.25`, `<.001`."""
+    if value is None:
+        return MISSING
+    if value < 0.001:
+        return "<.001"
+    return fraction(value, 4).rstrip("0").rstrip(".")
+
+
+def kappa_side(contrast: Record, which: str) -> str:
+    """Return κ of one side with its interval; along a curve that cannot be compared, the range of its κ."""
+    if contrast["kappa"][which] is None and contrast.get("points"):
+        points = contrast["points"][which == "variant"]
+        known = [point["kappa"] for point in points if point["kappa"] is not None]
+        if not known:
+            return MISSING
+        return f"{fraction(min(known))} to {fraction(max(known))} over its settings"
+    return kappa_text(_kappa_cell(contrast, which))

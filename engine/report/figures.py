@@ -12,6 +12,7 @@ from engine.report.study_figures import draw_kappa, draw_quality
 from engine.report.subject_figures import draw_grokking, draw_spectrum
 from engine.report.sweep_figures import draw_sweeps
 from engine.report.sweeps import crowded
+from engine.report.trend_figures import draw_trends
 from engine.report.truth_figures import draw_ablation
 from engine.report.wording import Record, cohort_label, gates_mark
 
@@ -42,6 +43,7 @@ def draw_figures(summary: Record, material: Record) -> list[Drawing]:
             name, label = figure_name("overlap", number, cohort), cohort_label(summary, cohort)
             drawings.append(draw_overlap(cohort, name, label))
         drawings += draw_sweeps(summary)
+        drawings.append(draw_trends(summary))
         drawings.append(draw_kappa(summary) if each else None)
         drawings.append(draw_quality(summary))
         for number, cohort in enumerate(each):

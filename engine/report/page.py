@@ -10,6 +10,7 @@ from html import escape
 from pathlib import Path
 
 from engine.report.columns import columns_table
+from engine.report.comparisons import claims_section, comparisons, trend_captions
 from engine.report.evidence import (
     contrasts_table,
     gates_table,
@@ -62,6 +63,7 @@ CAPTIONS = {
     "density": "How often a feature fires against how well other seeds have it, darker where there are more. "
     "Lines: medians. Band: 90 % of the surrogate's features of the same density; what lies in it is "
     "no more alike than chance makes them.",
+    "trend": "κ of each architecture against the L0 it reached, with 95 % intervals over seeds.",
     "quality": "Stability against quality, with 95 % intervals of κ and standard deviations over seeds.",
     "grokking": "Accuracy and losses over training. Grey: t₁, training pairs fitted; t₂, test pairs "
     "generalised. Restricted: the key frequencies alone; excluded: all but them.",
@@ -126,10 +128,19 @@ def _mark(summary: Record) -> str:
 
 
 def _result(summary: Record, figures: Figures) -> str:
-    contrasts = contrasts_table(summary)
-    return (
-        result_table(summary) + contrasts + figures.of_kinds(CAPTIONS, "sweep", "overlap", "kappa")
-    )
+    table = result_table(summary) + contrasts_table(summary)
+    swept = figures.of_kinds(CAPTIONS, "sweep", "trend")
+    if swept and (captions := trend_captions(summary)):
+        swept += bullets(captions)
+    return table + swept + figures.of_kinds(CAPTIONS, "overlap", "kappa")
+
+
+def _comparisons(summary: Record, _: Figures) -> str:
+    return comparisons(summary)
+
+
+def _claims(summary: Record, _: Figures) -> str:
+    return claims_section(summary)
 
 
 def _ladder(summary: Record, _: Figures) -> str:
@@ -252,6 +263,8 @@ def _footer(summary: Record) -> str:
 
 SECTIONS = [
     ("result", "Result", _result),
+    ("comparisons", "Differences and trends", _comparisons),
+    ("claims", "The claims, re-examined", _claims),
     ("meaning", "What this means", _notes),
     ("features", "The features one by one", _features),
     ("nulls", "Every metric and null", _ladder),
@@ -269,6 +282,8 @@ SECTIONS = [
 MARKED = frozenset(
     {
         "result",
+        "comparisons",
+        "claims",
         "features",
         "nulls",
         "again",

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.report.contrasts import PLAIN, groups, kappa_change, side
+from engine.report.difference_tables import comparison_parts
 from engine.report.layouts import ACCENT, CAUTION, PROBLEM, Fitting, flat_table
 from engine.report.sweeps import (
     counts,
@@ -56,6 +57,7 @@ def summary_tables(summary: Record) -> list[RenderableType]:
         parts.append(_spaced(problems))
     parts += [_spaced(part) for part in _stability(summary)]
     parts += [_spaced(part) for part in _contrasts(summary)]
+    parts += [_spaced(part) for part in comparison_parts(summary)]
     parts += [_spaced(part) for part in _ground_truth(summary)]
     parts.append(_spaced(_subject(summary)))
     return parts

@@ -24,6 +24,8 @@ SATURATED = 0.95
 """Loss recovered by an untrained SAE from which the measure says nothing."""
 UNTRAINED = "did not train"
 """Words of the flag that leaves a cohort without a verdict."""
+UNFAIR_SURROGATE = "N3 is no fair null here"
+"""Words of the flag of a surrogate that learnt nothing."""
 
 TOLD_OTHERWISE = {"dead_latents", "low_explained_variance", "diverged"}
 """Flags of the training whose finished SAEs have figures and flags of their own."""
@@ -151,7 +153,7 @@ def _surrogate(results: Results, cohort: dict[str, Any]) -> list[str]:
     if worst > 0:
         return []
     return [
-        f"the surrogate behind N3 explains {_number(worst)} of its variance: N3 is no fair null here"
+        f"the surrogate behind N3 explains {_number(worst)} of its variance: {UNFAIR_SURROGATE}"
     ]
 
 

@@ -1,4 +1,4 @@
-"""Stage `report`: gathers what the jobs found into one summary; computes nothing new."""
+"""Stage `report`: gathers what the jobs found into one summary, and compares the cohorts."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ from typing import Any
 
 from engine.disk.curves import read_curves
 from engine.disk.rundir import FEATURES, RunDirectory
+from engine.report.claims import examine
 from engine.report.columns import describe
-from engine.report.contrasts import contrasts
 from engine.report.publication import write_report
 from engine.stages.context import Context, Result
+from engine.stages.contrasts import compare_cohorts
 from engine.stages.feature_material import feature_material
 from engine.stages.flags import flags_of_training, warnings_of_training
 from engine.stages.parts import cohort_parts
+from engine.stages.trends import find_trends
 
 SCHEMA = 1
 
@@ -35,6 +37,8 @@ def run(context: Context) -> Result:
         cohort["flags"] = flags_of_training(cohort, trace)
         cohort["warnings"] = [*cohort["warnings"], *warnings_of_training(cohort, trace)]
     jobs = {run.path.name: run for run in _ancestors([*subject_runs.values(), *analyses])}
+    failed, sign = _failed_gates(subjects), config["study"]["analysis"]["sign"]
+    contrasts, left_out = compare_cohorts(cohorts, analyses, sign, failed)
     summary = {
         "schema": SCHEMA,
         "study": config["name"],
@@ -44,10 +48,13 @@ def run(context: Context) -> Result:
         "subject": subjects[0],
         "cohorts": cohorts,
         "failed": [{"title": title, "reason": why} for title, why in config["failed"].items()],
-        "contrasts": contrasts(cohorts),
+        "contrasts": contrasts,
+        "contrasts_left_out": left_out,
+        "trends": find_trends(cohorts, failed),
         "timings": _timings(jobs),
         "provenance": _provenance(jobs, config),
     }
+    summary["claims"] = examine(summary)
     if len(subjects) > 1:
         summary["subjects"] = [
             {"title": one["title"], "point": one["point"], **subject}
@@ -108,6 +115,11 @@ def _subject(run: RunDirectory) -> dict[str, Any]:
     if "gates" in subject:
         subject["gates"] = {"policy": policy.get("gates", "enforce"), **subject["gates"]}
     return {**subject, "seconds": result["provenance"]["seconds"]}
+
+
+def _failed_gates(subjects: list[dict[str, Any]]) -> str:
+    gates = [gate for subject in subjects for gate in subject.get("gates", {}).get("gates", ())]
+    return ", ".join(dict.fromkeys(gate["name"] for gate in gates if not gate["passed"]))
 
 
 def _warnings(

@@ -10,25 +10,22 @@ from engine.client.findings import (
     explain_null,
     failed_gates,
     fraction,
-    groups,
     interval,
-    kappa_change,
     kappa_text,
     metric_title,
     percent,
     plural,
     quantity,
     short_null,
-    side,
     spread,
     subjects_of,
 )
 from husai_tui.state.compare import SUBSETS, TONES, Cohorts, Comparison, mean, signed
+from husai_tui.state.contrasts import contrast_lines, joint_sentence, paragraph
 from husai_tui.state.heat import Heat, figure
 from husai_tui.tones import Part, Tone
 
 Line = list[Part]
-NO_CONTRASTS = "no contrasts: no cohort has a stability objective beside the plain one"
 
 
 def subject_line(comparison: Comparison, jobs: tuple[dict[str, Any], ...] = ()) -> list[Part]:
@@ -210,7 +207,8 @@ def _against(cohorts: Cohorts, label: str, width: int) -> list[Line]:
     ]
     nulls = "" if names[0] == names[1] else f"; the nulls differ: {names[0]} and {names[1]}"
     said = f"Against {cohorts.pinned}: {', '.join(changes)}{nulls}."
-    return paragraph(said, width, "accent")
+    joint = joint_sentence(cohorts.comparison, cohorts.pinned, label)
+    return paragraph(said, width, "accent") + (paragraph(joint, width, "") if joint else [])
 
 
 def ladder(cell: dict[str, Any], width: int) -> list[Line]:
@@ -233,31 +231,6 @@ def ladder(cell: dict[str, Any], width: int) -> list[Line]:
         lines.append([(figures, tone), (first, tone if chosen else "faint")])
         lines += [[(" " * len(figures) + more, "faint")] for more in rest]
     return lines
-
-
-def contrast_lines(found: Comparison, width: int) -> list[Line]:
-    """Return every cohort with a stability objective beside the plain one, or that there is none."""
-    if not found.summary.get("contrasts"):
-        return paragraph(NO_CONTRASTS, width, "faint")
-    lines: list[Line] = []
-    for name, contrasts in groups(found.summary):
-        lines.append([("against ", "faint"), (name, "strong"), ("   difference of κ", "faint")])
-        for one in contrasts:
-            lines += _contrast(one, width)
-    return lines
-
-
-def _contrast(one: dict[str, Any], width: int) -> list[Line]:
-    change = kappa_change(one)
-    if change == MISSING:
-        which = [w for w in ("baseline", "variant") if one["kappa"][w] is None]
-        said = f"none: κ of the {' and the '.join(which)} was not measured"
-        return [[(f"  {one['objective']}   ", ""), (said, "warn")]]
-    both = [dict(side(one, which)) for which in ("baseline", "variant")]
-    said = f"κ {both[0]['κ']} → {both[1]['κ']};  EV {both[0]['EV']} → {both[1]['EV']}"
-    first: Line = [(f"  {change:>6}  ", "strong"), (str(one["objective"]), "")]
-    rest = paragraph(said, max(20, width - 10), "faint")
-    return [first, *([(" " * 10, ""), *line] for line in rest)]
 
 
 def warning_lines(found: Comparison, label: str, width: int) -> list[Line]:
@@ -299,8 +272,3 @@ def row_text(cohorts: Cohorts, label: str) -> str:
     verdict = found.verdict(label, cohorts.metric, cohorts.subset)
     kappa = kappa_text(cell) if interval(cell) else fraction(cell.get("kappa"))
     return f"{found.study}/{label}: {verdict}, κ {kappa} against {cell.get('null_name') or MISSING}"
-
-
-def paragraph(text: str, width: int, tone: Tone, hang: int = 0) -> list[Line]:
-    """Return a text in lines of at most so many columns, all but the first indented by `hang`."""
-    return [[(line, tone)] for line in wrap(text, max(20, width), subsequent_indent=" " * hang)]

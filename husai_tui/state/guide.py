@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from engine.client.guide import CHAPTERS, caveats, thresholds_here, would_change
 from husai_tui.state.compare import Comparison
-from husai_tui.state.evidence import Line, paragraph
+from husai_tui.state.contrasts import paragraph
+from husai_tui.state.evidence import Line
 
 INDENT = 2
 

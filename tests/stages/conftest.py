@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from itertools import combinations
 from pathlib import Path
 from typing import Any
 
@@ -91,3 +92,60 @@ def result_of(tmp_path: Path) -> Callable[[Plan, str], dict[str, Any]]:
         return run_directory(tmp_path, job).read_result()
 
     return read
+
+
+def _table(value: float, seeds: int, wobble: float) -> list[list[float | None]]:
+    """Return the pairs of some seeds, of mean `value` and not all the same."""
+    pairs = {}
+    for first, second in combinations(range(seeds), 2):
+        pairs[first, second] = value + wobble * (first + second - (seeds - 1))
+    return [
+        [None if i == j else pairs[min(i, j), max(i, j)] for j in range(seeds)]
+        for i in range(seeds)
+    ]
+
+
+@pytest.fixture
+def entry() -> Callable[..., dict[str, Any]]:
+    """Return a maker of cohorts as the analysis describes them: null .2 by N3, so κ = (cos − .2) / .8."""
+
+    def make(title: str, observed: float, **changes: Any) -> dict[str, Any]:
+        given = {
+            "seeds": [1, 2, 3, 4, 5], "l0": 32.0, "ev": 0.9, "n_live": 100, "kept": 0.1, "wobble": 0.01,
+            "hook": "mlp_out", "point": {}, "warnings": [], "twins": True, "d_sae": 128, "sign": "cos",
+        } | changes  # fmt: skip
+        seeds = given["seeds"]
+        name, count = title.split()[0], len(seeds)
+        sparsity = {"k": 32} if name == "topk" else {"l1": 0.1}
+        null = {"name": "N3", "value": 0.2, "admissible": given["twins"]}
+        cell = {
+            "observed": observed,
+            "pairs": _table(observed, count, given["wobble"]),
+            "null_pairs": _table(0.2, count, 0.0) if given["twins"] else None,
+            "n_per_seed": [given["n_live"]] * count,
+            "definition": f"mean; C = {given['sign']} of unit decoder rows",
+            "nulls": [null], "null_name": "N3", "null": 0.2, "kappa": (observed - 0.2) / 0.8,
+            "ci_low": 0.0, "ci_high": 0.1, "reason": "", "verdict": "weak",
+        }  # fmt: skip
+
+        def spread(value: float) -> dict[str, Any]:
+            return {"mean": value, "sd": 0.0, "per_seed": [value] * count}
+
+        return {
+            "title": title, "hook": given["hook"], "architecture": name, "d_in": 8,
+            "d_sae": given["d_sae"], "seeds": seeds, "point": given["point"],
+            "settings": {
+                "architecture": name, "d_sae": given["d_sae"], "stability": {},
+                **sparsity, **given.get("settings", {}),
+            },
+            "quality": {
+                "l0": spread(given["l0"]),
+                "explained_variance": spread(given["ev"]),
+                "cosine_with_start": spread(given["kept"]),
+            },
+            "stability": {"mean_max_cos": {"live": cell, "all": cell}},
+            "headline": {"metric": "mean_max_cos", "subset": "live"},
+            "verdict": "weak", "warnings": given["warnings"],
+        }  # fmt: skip
+
+    return make

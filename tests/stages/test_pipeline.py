@@ -63,7 +63,7 @@ def test_a_study_runs_reports_and_is_then_cached(
     assert summary["schema"] == 1
     assert set(summary) == {
         "schema", "study", "description", "profile", "warnings", "subject", "cohorts", "failed", "contrasts",
-        "timings", "provenance",
+        "contrasts_left_out", "trends", "claims", "timings", "provenance",
     }  # fmt: skip
     cohort = summary["cohorts"][0]
     agreement = cohort["stability"]["mean_max_cos"]["live"]

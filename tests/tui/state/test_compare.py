@@ -14,9 +14,9 @@ from engine.client.look import Snapshot
 from engine.disk.root import RunsRoot
 from engine.errors import CorruptArtifact, InputError
 from husai_tui.state.compare import COLUMNS, Cohorts, Comparison, signed, sparsity
+from husai_tui.state.contrasts import contrast_lines
 from husai_tui.state.evidence import (
     Line,
-    contrast_lines,
     described,
     evidence,
     ladder,
