@@ -23,10 +23,13 @@ STUDENT_975 = {2: 4.302653, 3: 3.182446, 4: 2.776445, 5: 2.570582, 6: 2.446912, 
 
 
 def cosine(u: Sequence[float], v: Sequence[float], sign: str = "signed") -> float:
-    dot = sum(float(x) * float(y) for x, y in zip(u, v, strict=True))
-    size = math.sqrt(sum(float(x) ** 2 for x in u)) * math.sqrt(sum(float(y) ** 2 for y in v))
-    if size == 0:
+    if not any(u) or not any(v):
         return 0.0
+    # In units of the largest entry, so that squares of tiny and huge rows exist.
+    u = [float(x) / max(abs(float(z)) for z in u) for x in u]
+    v = [float(y) / max(abs(float(z)) for z in v) for y in v]
+    dot = sum(x * y for x, y in zip(u, v, strict=True))
+    size = math.sqrt(sum(x * x for x in u)) * math.sqrt(sum(y * y for y in v))
     return abs(dot / size) if sign == "abs" else dot / size
 
 
