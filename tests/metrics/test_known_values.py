@@ -16,7 +16,18 @@ import pytest
 import torch
 from torch import Tensor
 
-from engine.metrics import ground_truth, nulls, uncertainty
+from engine.metrics import (
+    clock as clocks,
+)
+from engine.metrics import (
+    dimensionality,
+    directions,
+    ground_truth,
+    nulls,
+    seriation,
+    subspaces,
+    uncertainty,
+)
 from engine.metrics.activation_maps import map_spectrum, score_features
 from engine.metrics.fourier import embedding_spectrum, fve, gini, hoyer, margin, restricted_loss
 from engine.metrics.matching import gt_mcc, matched_mcc, shared_fraction
@@ -233,6 +244,55 @@ def test_phase_tiling(m: int, value: float) -> None:
     assert np.mean([mean_max_cos(ring(0), ring(phase)) for phase in phases]) == analytic(value)
 
 
+def test_subspace_null() -> None:
+    """subspace null k/d, d=128, k=8: .0625 (sd .011)."""
+    assert subspaces.overlap_null(8, 128) == 0.0625
+    bases = [torch.linalg.qr(normal(128, 8, seed=seed)).Q for seed in range(400)]
+    found = [subspaces.subspace_overlap(u, v) for u, v in itertools.pairwise(bases)]
+    assert np.mean(found) == analytic(0.0625)
+    assert np.std(found) == analytic(0.011)
+
+
+def test_cka_of_independent_codes() -> None:
+    """§2: biased CKA of independent 20-d, n=500 data is .037, debiased −.001."""
+    found = []
+    for seed in range(10):
+        x, y = normal(500, 20, seed=2 * seed), normal(500, 20, seed=2 * seed + 1)
+        found.append(
+            [
+                oracle.biased_cka(x.numpy(), y.numpy()),
+                subspaces.debiased_cka(subspaces.gram(x), subspaces.gram(y)),
+            ]
+        )
+    biased, debiased = np.mean(found, axis=0)
+    assert biased == drawn(0.037)
+    assert debiased == drawn(-0.001)
+
+
+def test_welch_bound() -> None:
+    """Welch (1024,128): .0827."""
+    assert directions.welch_bound(1024, 128) == pytest.approx(0.0827, abs=5e-5)
+
+
+def test_resultant_of_random_directions() -> None:
+    """§3: null E‖mean d̂‖² = 1/n."""
+    found = [directions.directions(normal(50, 16, seed=seed)) for seed in range(300)]
+    squares = [one.resultant**2 for one in found]
+    assert np.mean(squares) == pytest.approx(1 / 50, rel=0.05)
+    assert found[0].resultant_null ** 2 == pytest.approx(1 / 50)
+
+
+def test_seed_order() -> None:
+    """seed_order x=[0,1,3,7]: best 7; greedy from 1, 2: 8, 10."""
+    x = np.array([0.0, 1, 3, 7])
+    distance = np.abs(x[:, None] - x)
+    assert seriation.seed_order(distance).length == pytest.approx(7)
+    greedy = [
+        seriation.path_length(distance, seriation.greedy_path(distance, start)) for start in (1, 2)
+    ]
+    assert greedy == pytest.approx([8, 10])
+
+
 # -- ground truth ---------------------------------------------------------------------------------
 
 
@@ -308,6 +368,17 @@ def test_uniform_loss() -> None:
     assert restricted_loss(torch.zeros(P, P, P), KEYS) == pytest.approx(4.7274, abs=5e-5)
 
 
+def test_distance_irrelevance() -> None:
+    """q: pizza Σ|cos(πk d/p)|; noise; constant L: 0; .993; NaN."""
+    gap = LINE[:, None] - LINE
+    pizza = sum((math.pi * k * gap / P).cos().abs() for k in KEYS)
+    assert clocks.distance_irrelevance(pizza) == analytic(0)
+    noise = [clocks.distance_irrelevance(normal(P, P, seed=seed)) for seed in range(5)]
+    # Of 113 values the deviation is √(112/113) of the whole's, and a little less: E s < σ.
+    assert np.mean(noise) == analytic(0.993)
+    assert math.isnan(clocks.distance_irrelevance(torch.ones(P, P)))
+
+
 def test_concentration() -> None:
     """Hoyer, Gini 5 of 56: .809 .911; §4: Gini of a Gaussian embedding of width 128 .049±.004."""
     powers = torch.zeros(56)
@@ -319,9 +390,14 @@ def test_concentration() -> None:
     assert np.std(values) == analytic(0.004)
 
 
-def test_entropy_rank_of_variances() -> None:
-    """σ_i=1/i (128): erank var 4.868."""
+def test_dimensions() -> None:
+    """σ_i=1/i (128): erank sv/var, PR, stable: 46.95 4.868 2.476 1.637."""
     sigma = 1 / torch.arange(1, 129, dtype=torch.float64)
+    found = dimensionality.dimensionality(sigma**2)
+    assert found.entropy_rank_singular == pytest.approx(46.95, abs=0.005)
+    assert found.entropy_rank == pytest.approx(4.868, abs=5e-4)
+    assert found.participation_ratio == pytest.approx(2.476, abs=5e-4)
+    assert found.stable_rank == pytest.approx(1.637, abs=5e-4)
     assert nulls.effective_rank(torch.diag(sigma**2)) == pytest.approx(4.868, abs=5e-4)
 
 
