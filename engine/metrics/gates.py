@@ -278,10 +278,10 @@ def losses_gate(
     """G3: the key frequencies alone answer the test pairs; without them the train pairs are lost.
 
     Restricted test loss ≤ 0.1·ln p and excluded train loss ≥ 0.5·ln p, in nats. `ks` defaults to
-    the key frequencies, at most the 8 strongest. `train_PP` is a boolean mask.
+    the strongest key frequencies, at most `fourier.most_keys`. `train_PP` is a boolean mask.
     """
     if ks is None:
-        ks = fourier.key_frequencies(L_PPP, task=task).ks[: fourier.MAX_KEYS]
+        ks = fourier.key_frequencies(L_PPP, task=task).ks[: fourier.most_keys(L_PPP.shape[0])]
     uniform = math.log(L_PPP.shape[0])
     restricted = fourier.restricted_loss(L_PPP, ks, ~train_PP, task)
     excluded = fourier.excluded_loss(L_PPP, ks, train_PP, task)

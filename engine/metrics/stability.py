@@ -31,6 +31,7 @@ from engine.metrics.nulls import (
 )
 from engine.metrics.rungs import Beside, Rung, make_rungs
 from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
+from engine.metrics.twin_counts import as_many
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean, verdict
 
 Floats = NDArray[np.float64]
@@ -41,6 +42,7 @@ FOUND_AGAIN = 0.7
 DEGENERATE = 1e-9
 DEPENDENT = "the seeds depend on each other: through their start, pinned rows, or a loss that makes them agree"
 """Why directions at random are no null, where nobody said more."""
+RAISED = ": raised to what they would score if they were as many"
 NO_SURROGATE = "without N3, what SAEs fit to noise would pass as weakly stable"
 
 
@@ -185,6 +187,7 @@ def _subset(
         sizes = [int(m.sum(1).float().mean().round()) for m in (masks_SF, fake_SF)]
         if sizes[0] != sizes[1]:
             surrogate_reason = f"{sizes[1]} features per surrogate seed against {sizes[0]}"
+            surrogate_reason += RAISED if sizes[1] < sizes[0] else ""
     encoders: list[Tensor] | None = None
     if encoders_SFD is not None:
         encoders = [e_FD[keep] for e_FD, keep in zip(encoders_SFD, masks_SF, strict=True)]
@@ -217,7 +220,9 @@ def _agreements(subset: _Subset, setting: Setting, beside: Beside | None) -> lis
     observed_MSS = pair_table(subset.decoders, subset.encoders, setting)
     surrogate_MSS: Sequence[Floats | None] = [None] * len(names)
     if subset.surrogate is not None:
-        surrogate_MSS = list(pair_table(subset.surrogate, None, setting))
+        found_MSS = list(pair_table(subset.surrogate, None, setting))
+        counts = [len(rows) for rows in subset.decoders]
+        surrogate_MSS = as_many(found_MSS, subset.surrogate, counts, setting.taus, setting.sign)
     ladder = make_ladder(subset.decoders, setting)
     rungs: list[Rung] = []
     if beside is not None:

@@ -112,6 +112,12 @@ def verdict(kappa: float, ci: tuple[float, float]) -> Verdict:
 
     "undetermined" when any of them is NaN (fewer than 3 seeds), "chance" when kappa <= 0 or the
     interval holds 0, else "weak" below .2, "moderate" below .6, "strong".
+
+    How often noise is not called chance, nominally 2.5 %, of 200 to 1,000 simulated cohorts of 3, 5 and 10
+    seeds (mean_max_cos, 64 features in 32 dimensions of effective rank 6): .5 to 1.5 % against the whole
+    ladder, 1.5 to 4 % against N3 alone. Where a few seeds crowd their directions far more than the rest, and
+    the twins of others do, N3 alone lets 5 to 8 % pass: a statistic so skewed is beyond few seeds. The
+    verdict is of one cohort; nothing is corrected for how many are looked at.
     """
     low, high = ci
     if any(math.isnan(x) for x in (kappa, low, high)):

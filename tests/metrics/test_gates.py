@@ -367,6 +367,8 @@ def test_a_lookup_table_fails_at_every_modulus(p: int) -> None:
     a, b = torch.meshgrid(torch.arange(p), torch.arange(p), indexing="ij")
     logits = torch.nn.functional.one_hot((a + b) % p, p).double()
     assert not gates.fourier_gate(logits, torch.randn(p, 8)).passed
+    # So would eight in G3, where a table that is sure of its answers loses nothing.
+    assert not gates.losses_gate(20 * logits, (a + 2 * b) % 3 > 0).passed
 
 
 def test_a_third_of_the_frequencies_counts_as_few() -> None:

@@ -301,7 +301,9 @@ def test_a_surrogate_with_other_live_counts_says_so() -> None:
     )
     null = result.agreement("mean_max_cos", "live").nulls[3]
     assert null.admissible
-    assert null.reason == "20 features per surrogate seed against 48"
+    assert null.reason == (
+        "20 features per surrogate seed against 48: raised to what they would score if they were as many"
+    )
 
 
 def test_encoders_add_the_strict_rule() -> None:
