@@ -103,10 +103,15 @@ def _integral(values: Floats) -> float:
 def expected_max_cos(n: int, d: float, sign: Sign = "signed") -> float:
     """E[max of n cosines with a fixed vector] = ∫₀¹(1-Fⁿ)dx, signed: minus ∫₋₁⁰Fⁿdx."""
     _check_sizes(d, sign, n)
-    value = _integral(-np.expm1(n * _log_cdf(_GRID, d, sign)))
-    if sign == "signed":
-        value -= _integral(np.exp(n * _log_cdf(-_GRID, d, sign)))
-    return value
+    above, below = _log_cdf_on_grid(d, sign)
+    value = _integral(-np.expm1(n * above))
+    return value - _integral(np.exp(n * below)) if sign == "signed" else value
+
+
+@lru_cache(maxsize=64)
+def _log_cdf_on_grid(d: float, sign: Sign) -> tuple[Floats, Floats]:
+    """Log F(x) and log F(-x) of the grid, the same for dictionaries of all sizes."""
+    return _log_cdf(_GRID, d, sign), _log_cdf(-_GRID, d, sign)
 
 
 def isotropic_mean_max_cos(n_a: int, n_b: int, d: float, sign: Sign = "signed") -> float:
