@@ -114,7 +114,7 @@ def _refused(contrasts: list[Record]) -> str:
         "Figures of both sides, and why their difference would mean nothing. L0, explained variance and live "
         f"latents must match within {percent(contrasts[0]['tolerance'])}, or be matched along curves."
     )
-    html = table(("from → to", "κ of the first", "κ of the second", "why not"), rows)
+    html = table(("from → to", "κ of the first", "κ of the second", "why not"), rows, texts=True)
     html += paragraph(note, "note")
     if len(contrasts) < FOLDED_FROM:
         return html
@@ -173,7 +173,7 @@ def claims_section(summary: Record) -> str:
         ]
         for one in examined
     ]
-    html = table(("claim", "source", "this study", "because"), rows)
+    html = table(("claim", "source", "this study", "because"), rows, texts=True)
     note = (
         "A claim is supported or contradicted by this study alone: its subject, its settings, its seeds. "
         "Figures of the two papers come from their abstracts, released code and secondary notes."

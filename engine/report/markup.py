@@ -39,24 +39,32 @@ class Cell:
     style: str = ""
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str | Cell]]) -> str:
-    """Return a table; a column named `>x` is x, set flush right; the first cell of a row heads it."""
+def table(
+    columns: Sequence[str], rows: Sequence[Sequence[str | Cell]], *, texts: bool = False
+) -> str:
+    """Return a table; a column named `>x` is x, set flush right; the first cell of a row heads it.
+
+    One of `texts` becomes a list on a phone, where a column of sentences would have no width.
+    """
     numeric = [column.startswith(">") for column in columns]
     head = "".join(
         f'<th scope="col"{_class("n" if right else "")}>{escape(column.removeprefix(">"))}</th>'
         for column, right in zip(columns, numeric, strict=True)
     )
-    body = "".join(f"<tr>{_row(row, numeric)}</tr>\n" for row in rows)
-    return f'<div class="wide"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+    names = [column.removeprefix(">") if texts else "" for column in columns]
+    body = "".join(f"<tr>{_row(row, numeric, names)}</tr>\n" for row in rows)
+    kind = "texts" if texts else "wide"
+    return f'<div class="{kind}"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
 
 
-def _row(row: Sequence[str | Cell], numeric: Sequence[bool]) -> str:
+def _row(row: Sequence[str | Cell], numeric: Sequence[bool], names: Sequence[str]) -> str:
     cells = []
     for number, (item, right) in enumerate(zip(row, numeric, strict=True)):
         cell = item if isinstance(item, Cell) else Cell(item)
         style = _class(" ".join(part for part in ("n" if right else "", cell.style) if part))
         tag = "td" if number else 'th scope="row"'
-        cells.append(f"<{tag}{style}>{escape(cell.text)}</{tag[:2]}>")
+        name = f' data-name="{escape(names[number])}"' if names[number] and number else ""
+        cells.append(f"<{tag}{style}{name}>{escape(cell.text)}</{tag[:2]}>")
     return "".join(cells)
 
 

@@ -21,17 +21,17 @@
     });
     table.tBodies[0].append(...cells.map((cell) => cell.row));
   };
-  for (const table of document.querySelectorAll(".wide > table")) {
+  for (const table of document.querySelectorAll(".wide > table, .texts > table")) {
     const rows = [...table.tBodies[0].rows];
     if (rows.length < 2) continue;
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
+      if (!head.textContent) return; // what has no name is no order that anybody would ask for
       const texts = rows.map((row) => row.cells[column].textContent.trim()).filter((text) => !absent(text));
       const numeric = texts.length > 0 && texts.every((text) => !Number.isNaN(number(text)));
       const button = document.createElement("button");
       button.type = "button";
       button.textContent = head.textContent;
-      if (!head.textContent) button.setAttribute("aria-label", "sort by column " + (column + 1));
       head.replaceChildren(button);
       head.setAttribute("aria-sort", "none");
       button.addEventListener("click", () => {

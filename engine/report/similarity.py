@@ -43,6 +43,8 @@ FEWEST_SEEDS = {"most": 3, "some": 4}
 COLUMNS = ("measure", ">mean", "95 % CI", ">N0", ">N0r", ">N3", "other references")
 NAMED = ("N0", "N0r", "N3")
 """Nulls with a column of their own."""
+LADDER = ("N1", "N2", "N4", "N6")
+"""Nulls that stand beside the same figures in the table of every metric and null."""
 DISTANCES = {
     "cosine": "cosine",
     "angular": "angular",
@@ -143,7 +145,7 @@ def _row(name: str, cell: Record, more: str = "", *, degrees: bool = False) -> R
     others = [
         f"{_title(null)} {_number(null['value'], degrees)}"
         for name, null in nulls.items()
-        if name not in NAMED and null["value"] is not None
+        if name not in NAMED and null["value"] is not None and not name.startswith(LADDER)
     ]
     bounds = MISSING
     if cell["ci_low"] is not None:

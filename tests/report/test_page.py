@@ -10,6 +10,7 @@ from urllib.parse import unquote
 from engine.report.canvas import to_csv, to_svg
 from engine.report.figures import draw_figures
 from engine.report.illustrations import INLINE_CSV, Figures
+from engine.report.markup import table
 from engine.report.opening import study_verdict
 from engine.report.page import render_page
 from engine.report.wording import headline
@@ -296,3 +297,11 @@ def test_methods_name_draws_thresholds_surrogate_and_precision(summary: Record) 
     assert "on cpu, float32 matrix products while training, deterministic kernels" in text
     summary["provenance"]["settings"]["analysis"]["surrogate"] = False
     assert "No surrogate was trained." in outline(page_of(summary)).text
+
+
+def test_tables_of_sentences_name_their_cells_for_a_phone() -> None:
+    html = table(("claim", ">κ", "because"), [("stable", ".01", "a < b")], texts=True)
+    assert '<div class="texts">' in html
+    assert '<th scope="row">stable</th>' in html
+    assert '<td class="n" data-name="κ">.01</td><td data-name="because">a &lt; b</td>' in html
+    assert "data-name" not in table(("claim", ">κ"), [("stable", ".01")])
