@@ -54,7 +54,8 @@ def table(
     names = [column.removeprefix(">") if texts else "" for column in columns]
     body = "".join(f"<tr>{_row(row, numeric, names)}</tr>\n" for row in rows)
     kind = "texts" if texts else "wide"
-    return f'<div class="{kind}"><table>\n<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+    inside = f"<thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody>"
+    return f'<div class="{kind}"><table>\n{inside}</table></div>\n'
 
 
 def _row(row: Sequence[str | Cell], numeric: Sequence[bool], names: Sequence[str]) -> str:
