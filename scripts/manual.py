@@ -12,6 +12,7 @@ import typer
 from pydantic import BaseModel
 
 from engine.cli.main import app
+from engine.report.columns import COLUMNS
 from engine.study.profile import Profile, profiles
 from engine.study.spec import Study, presets, read_study
 from husai_tui.keys import KEYS, TITLES, Where, keys_of, shown
@@ -183,6 +184,24 @@ def keys() -> str:
     return _page(parts)
 
 
+def features() -> str:
+    """Return the page of the table of features."""
+    parts = [
+        "# features.parquet",
+        "One row for each feature of each seed, below `runs/STUDY/report/`; units, meanings and sources are in the "
+        "metadata of its fields as well. O are the other seeds of the cohort, in their order. Columns that need a "
+        "true plane or an activation map are there for the modular subject.",
+        _table(
+            ("column", "type", "unit", "meaning", "source"),
+            [
+                (f"`{c.name}`", f"`{c.type}`", _cell(c.unit), _cell(c.meaning), _cell(c.source))
+                for c in COLUMNS
+            ],
+        ),
+    ]
+    return _page(parts)
+
+
 def _table(heads: tuple[str, ...], rows: list[Any]) -> str:
     lines = [
         " | ".join(heads),
@@ -210,6 +229,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "study.md": study,
     "profiles.md": profile,
     "keys.md": keys,
+    "features.md": features,
 }
 
 
