@@ -188,9 +188,9 @@ def features() -> str:
     """Return the page of the table of features."""
     parts = [
         "# features.parquet",
-        "One row for each feature of each seed, below `runs/STUDY/report/`; units, meanings and sources are in the "
-        "metadata of its fields as well. O are the other seeds of the cohort, in their order. Columns that need a "
-        "true plane or an activation map are there for the modular subject.",
+        "One row for each feature of each seed, below `runs/STUDY/report/`; units, meanings and sources are in "
+        "the metadata of its fields as well. O are the other seeds of the cohort, in their order. Columns that "
+        "need a true plane or an activation map are there for the modular subject.",
         _table(
             ("column", "type", "unit", "meaning", "source"),
             [
