@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
-from engine.errors import GateFailed
+from engine.errors import GateFailed, JobFailed
 from engine.stages.artifacts import ACTIVATIONS, WEIGHTS, read_subject
 from engine.stages.context import Context, Result
 from engine.study.subject import Modular
@@ -41,6 +43,10 @@ def run(context: Context) -> Result:
         groups_N = torch.arange(len(x_ND))
     mean_D, covariance_DD = moments(x_ND)
     variance, first = rank_one_share(covariance_DD)
+    if variance == 0:
+        raise JobFailed(
+            f"the activations at {hook} are the same for all inputs: nothing to train on"
+        )
     tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
     save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
     return {
@@ -59,7 +65,8 @@ def rank_one_share(covariance_DD: Tensor) -> tuple[float, float]:
     SAEs that explain less than that were not trained (science.md §7, 15).
     """
     variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
-    return float(variances_D.sum()), float(variances_D[0] / variances_D.sum())
+    variance = float(variances_D.sum())
+    return variance, float(variances_D[0]) / variance if variance else math.nan
 
 
 def _harvest(
