@@ -220,7 +220,8 @@ def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[F
                     results.append(found.popleft().result())
             results += [one.result() for one in found]
     finally:
-        torch.set_num_threads(threads)  # the default of threads to come is set by each of the pool's
+        # Each of the pool's threads has set the default of those to come as well.
+        torch.set_num_threads(threads)
     return results
 
 

@@ -113,7 +113,6 @@ def score_modular(
     controls = baselines(
         x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
     )
-    null = scores[0][0].null
     summary = {
         **_plane_summary(found, scores, rank),
         "baselines": baseline_summary(controls),
@@ -125,7 +124,7 @@ def score_modular(
     }
     recovered = spread([one.splice["loss_recovered"] for one in effects])
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
-    warnings = _power_warnings(null, rank)
+    warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
 
 
