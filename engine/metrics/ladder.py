@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.metrics.matching import pair_values, side_by_side
+from engine.metrics.matching import Assignment, assignment, pair_values, side_by_side
 from engine.metrics.nulls import (
     Law,
     Null,
@@ -81,9 +81,15 @@ class Ladder:
 
 
 def pair_table(
-    decoders: Sequence[Tensor], encoders: Sequence[Tensor] | None, setting: Setting
+    decoders: Sequence[Tensor],
+    encoders: Sequence[Tensor] | None,
+    setting: Setting,
+    matchings: dict[tuple[int, int], Assignment] | None = None,
 ) -> Floats:
-    """Every metric of every pair of seeds [M, S, S], symmetric, NaN on the diagonal."""
+    """Every metric of every pair of seeds [M, S, S], symmetric, NaN on the diagonal.
+
+    The decoders' matching of each pair s < t is left in `matchings`, if that is given.
+    """
     n_seeds = len(decoders)
     n_metrics = 2 + 2 * len(setting.taus)
     table_MSS = np.full((n_metrics, n_seeds, n_seeds), np.nan)
@@ -94,7 +100,10 @@ def pair_table(
         encoder_AB = None
         if encoders is not None:
             encoder_AB = cosine_matrix(encoders[s], encoders[t], setting.sign)
-        return pair_values(decoder_AB, setting.taus, encoder_AB)
+        matching = assignment(decoder_AB)
+        if matchings is not None:
+            matchings[pair] = matching
+        return pair_values(decoder_AB, setting.taus, encoder_AB, matching)
 
     pairs = list(combinations(range(n_seeds), 2))
     for (s, t), values in zip(pairs, side_by_side(measure, pairs), strict=True):

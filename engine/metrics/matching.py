@@ -233,14 +233,19 @@ def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str,
 
 
 def pair_values(
-    cosine_AB: Tensor, taus: tuple[float, ...], encoder_AB: Tensor | None = None
+    cosine_AB: Tensor,
+    taus: tuple[float, ...],
+    encoder_AB: Tensor | None = None,
+    pair: Assignment | None = None,
 ) -> list[float]:
     """Every metric of one pair of dictionaries, ordered as `metric_names(taus, strict=True)`.
+
+    `pair` is the cosines' matching, where it is known.
 
     Without encoders the strict shares are those of tied weights: Hungarian pairs with decoder
     cosine >= tau, which is the most that any encoders could give.
     """
-    pair = assignment(cosine_AB)
+    pair = pair or assignment(cosine_AB)
     matched_P = cosine_AB.cpu()[pair.rows, pair.columns]
     values = [mean_max(cosine_AB), float(matched_P.mean())]
     values += shared(cosine_AB, taus)

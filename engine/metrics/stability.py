@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
 from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
-from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
+from engine.metrics.matching import Assignment, best_two, check_tau, metric_names, mutual_neighbours
 from engine.metrics.nulls import (
     Null,
     check_draws,
@@ -108,11 +108,13 @@ def measure_stability(
     same = _same(every, live) and _twins_are_live(beside)
     # Live features carry the headline where there are any in every seed: rungs of the others cost as much
     # again, and nothing is decided by them.
-    agreements = _agreements(every, setting, beside, rungs=same or bool(live.reason))
+    found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
+    agreements = _agreements(every, setting, beside, found["all"], rungs=same or bool(live.reason))
     if same:
         agreements += [replace(agreement, subset="live") for agreement in agreements]
+        found["live"] = found["all"]
     else:
-        agreements += _agreements(live, setting, beside, rungs=True)
+        agreements += _agreements(live, setting, beside, found["live"], rungs=True)
     return Stability(
         n_seeds=len(decoders_SFD),
         sign=sign,
@@ -121,6 +123,7 @@ def measure_stability(
         agreements=tuple(agreements),
         step_zero=None if initial_SFD is None else step_zero(initial_SFD, sign),
         features=_features(decoders_SFD, activation_covariance_DD, sign),
+        matchings=found,
     )
 
 
@@ -217,13 +220,21 @@ def _twins_are_live(beside: Beside | None) -> bool:
 
 
 def _agreements(
-    subset: _Subset, setting: Setting, beside: Beside | None, *, rungs: bool
+    subset: _Subset,
+    setting: Setting,
+    beside: Beside | None,
+    matchings: dict[tuple[int, int], Assignment],
+    *,
+    rungs: bool,
 ) -> list[Agreement]:
-    """All metrics of one subset; `rungs` is whether N4 and N6 are measured on it, or only listed."""
+    """All metrics of one subset; `rungs` is whether N4 and N6 are measured on it, or only listed.
+
+    The matching of each pair of seeds is left in `matchings`.
+    """
     names = metric_names(setting.taus, strict=subset.encoders is not None)
     if subset.reason:
         return [_missing(name, subset, setting) for name in names]
-    observed_MSS = pair_table(subset.decoders, subset.encoders, setting)
+    observed_MSS = pair_table(subset.decoders, subset.encoders, setting, matchings)
     surrogate_MSS: Sequence[Floats | None] = [None] * len(names)
     if subset.surrogate is not None:
         found_MSS = list(pair_table(subset.surrogate, None, setting))

@@ -46,7 +46,8 @@ from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
 
 Columns = dict[str, Tensor]
-CHUNK = 4096
+CHUNK = 1024
+"""Inputs encoded at once: of 1,024 latents, what is kept and what is not stay in a core's cache."""
 BASELINE_SEEDS = range(5)
 
 
@@ -261,7 +262,10 @@ def _finite(value: float) -> float | None:
 def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
     """Return the latents of one seed over all activations, [N, F], computed in chunks."""
     one = saes.select(saes.seeds[number]).architecture()
-    return torch.cat([one.encode(rows[None])[0] for rows in x_ND.split(CHUNK)])
+    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
+    for rows, z in zip(x_ND.split(CHUNK), z_NF.split(CHUNK), strict=True):
+        z.copy_(one.encode(rows[None])[0])
+    return z_NF
 
 
 def neuron_directions(run: RunDirectory, hook: str, width: int) -> Tensor | None:
