@@ -105,16 +105,7 @@ def measure_stability(
     setting = Setting(activation_covariance_DD, sign, draws, tau, reason)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
-    same = _same(every, live) and _twins_are_live(beside)
-    # Live features carry the headline where there are any in every seed: rungs of the others cost as much
-    # again, and nothing is decided by them.
-    found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
-    agreements = _agreements(every, setting, beside, found["all"], rungs=same or bool(live.reason))
-    if same:
-        agreements += [replace(agreement, subset="live") for agreement in agreements]
-        found["live"] = found["all"]
-    else:
-        agreements += _agreements(live, setting, beside, found["live"], rungs=True)
+    agreements, matchings = _both(every, live, setting, beside)
     return Stability(
         n_seeds=len(decoders_SFD),
         sign=sign,
@@ -123,7 +114,7 @@ def measure_stability(
         agreements=tuple(agreements),
         step_zero=None if initial_SFD is None else step_zero(initial_SFD, sign),
         features=_features(decoders_SFD, activation_covariance_DD, sign),
-        matchings=found,
+        matchings=matchings,
     )
 
 
@@ -217,6 +208,23 @@ def _twins_are_live(beside: Beside | None) -> bool:
     return beside is None or list(map(len, beside.untrained)) == list(
         map(len, beside.untrained_live)
     )
+
+
+def _both(
+    every: _Subset, live: _Subset, setting: Setting, beside: Beside | None
+) -> tuple[list[Agreement], dict[SubsetName, dict[tuple[int, int], Assignment]]]:
+    """All metrics of all and of live features, and the matchings of both."""
+    same = _same(every, live) and _twins_are_live(beside)
+    # Live features carry the headline where there are any in every seed: rungs of the others cost as much
+    # again, and nothing is decided by them.
+    found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
+    agreements = _agreements(every, setting, beside, found["all"], rungs=same or bool(live.reason))
+    if same:
+        agreements += [replace(agreement, subset="live") for agreement in agreements]
+        found["live"] = found["all"]
+    else:
+        agreements += _agreements(live, setting, beside, found["live"], rungs=True)
+    return agreements, found
 
 
 def _agreements(
