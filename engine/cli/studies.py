@@ -248,6 +248,39 @@ def bench_sae(
     return 0
 
 
+def bench_analysis(
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, metavar="S", help="SAEs of the cohort; 5.")
+    ] = None,
+    d_sae: Annotated[
+        int | None, typer.Option("--d-sae", min=32, metavar="F", help="Features of each; 1,024.")
+    ] = None,
+    modulus: Annotated[
+        int | None,
+        typer.Option(
+            "--modulus", min=11, metavar="P", help="A prime; P² inputs, of 113 unless given."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, metavar="T", help="Threads of the process.")
+    ] = None,
+    profile: Profile = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Analyse a cohort against the clock, without N3: seconds, CPU seconds, the most memory at once."""
+    from engine.client import studies as client
+    from engine.report.tables import analysis_bench_lines
+
+    found = client.bench_analysis(
+        profile, seeds=seeds, d_sae=d_sae, modulus=modulus, threads=threads
+    )
+    if as_json:
+        print_json(found)
+    else:
+        out.print("\n".join(analysis_bench_lines(found)), markup=False, soft_wrap=True)
+    return 0
+
+
 def schema() -> int:
     """Print the JSON schema of a study file."""
     from engine.study.spec import Study

@@ -36,6 +36,7 @@ from engine.study.profile import (
     worker_environment,
 )
 from engine.study.spec import NAME, Study, presets, read_study
+from engine.study.subject import is_prime
 from engine.study.titles import count_saes
 from engine.study.workload import find_workload
 
@@ -231,6 +232,39 @@ def bench_sae(
     arguments += ["--deterministic"] if placement.deterministic else []
     settings = worker_environment(placement, threads, machine.system)
     return _measurement(run_module("engine.bench", arguments, settings))
+
+
+def bench_analysis(
+    profile: str = "auto",
+    *,
+    seeds: int | None = None,
+    d_sae: int | None = None,
+    modulus: int | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Measure in a process of its own what one analysis without N3 costs (`engine.analysis_bench`).
+
+    None stands for 5 seeds of 1,024 features mod 113, and for the threads of a lone analysis: all of the
+    profile's.
+
+    Raises:
+        InputError: there is no such profile, or the modulus is not a prime.
+        EnvironmentUnfit: this machine does not fit the profile, or has fewer cores than threads asked for.
+        JobFailed: the measurement ended without a result.
+    """
+    if modulus is not None and not is_prime(modulus):
+        raise InputError(
+            f"--modulus {modulus}", "is not a prime", "a prime from 11 on, such as 113"
+        )
+    machine = detect()
+    placement = place(read_profile(profile), machine)
+    threads = threads or placement.slots * placement.threads
+    if threads > placement.cores:
+        raise EnvironmentUnfit(f"--threads {threads}: this machine has {placement.cores} cores")
+    given = {"threads": threads, "seeds": seeds, "d-sae": d_sae, "modulus": modulus}
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    settings = worker_environment(placement, threads, machine.system)
+    return _measurement(run_module("engine.analysis_bench", arguments, settings))
 
 
 def _measurement(printed: str) -> dict[str, Any]:
