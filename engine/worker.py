@@ -87,7 +87,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         if job["kind"] not in COMPUTE_NOTHING:
             from engine.stages import numerics
 
-            numerics.configure(job["threads"], job["placement"]["deterministic"])
+            placed = job["placement"]
+            numerics.configure(job["threads"], placed["deterministic"], placed.get("tf32", False))
         inputs = {
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
         }
@@ -99,8 +100,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)
         result = stage(context)
         seconds = time.monotonic() - started
-        attempt = run.newest_attempt()
-        run.finish({**result, "provenance": {**_provenance(job, seconds), "attempt": attempt}})
+        provenance = {**_provenance(job, seconds), "attempt": run.newest_attempt()}
+        run.finish({**result, "provenance": provenance})
         run.remove_checkpoints()
         _log(f"done in {seconds:.1f} s")
     return 0
@@ -163,6 +164,7 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
+        "numerics": _numerics(job),
         "key": job["key"],
         "seconds": round(seconds, 3),
         "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
@@ -179,6 +181,17 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         ],
         "warnings": warnings,
     }
+
+
+def _numerics(job: dict[str, Any]) -> dict[str, Any]:
+    """Return what torch says was in force when the work was done; nothing where nothing was computed."""
+    from engine.stages.kinds import COMPUTE_NOTHING
+
+    if job["kind"] in COMPUTE_NOTHING:
+        return {}
+    from engine.stages import numerics
+
+    return numerics.in_force(job["placement"]["device"])
 
 
 def _log(text: str) -> None:

@@ -192,6 +192,10 @@ def profiles(as_json: AsJson = False) -> int:
             style=None if row["fits"] else "dim",
         )
     out.print(table)
+    for row in found:
+        if row["gaps"]:
+            gaps = "; ".join(row["gaps"])
+            out.print(f"{row['name']}: {gaps}", markup=False, soft_wrap=True, style="dim")
     return 0
 
 

@@ -27,6 +27,7 @@ from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import (
+    KNOWN_GAPS,
     Placement,
     Profile,
     fitting,
@@ -228,7 +229,7 @@ def bench_sae(
     given = {"steps": steps, "seeds": seeds, "activations": activations}
     arguments = ["--workload", workload, "--device", placement.device, "--threads", str(threads)]
     arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
-    arguments += ["--deterministic"] if placement.deterministic else []
+    arguments += placement.numerics_options()
     settings = worker_environment(placement, threads, machine.system)
     return _measurement(run_module("engine.bench", arguments, settings))
 
@@ -297,6 +298,7 @@ def list_profiles() -> list[dict[str, Any]]:
             "device": placement.device if placement else profile.device,
             "slots": placement.slots if placement else None,
             "threads": placement.threads if placement else None,
+            "gaps": list(KNOWN_GAPS.get(placement.device if placement else profile.device, ())),
         }
         for profile, placement, reason in list_placements()
     ]

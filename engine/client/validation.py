@@ -89,7 +89,7 @@ class _Pool:
         placement = self._placement
         command = [sys.executable, "-P", "-m", "engine.validation", "--device", placement.device]
         command += ["--threads", str(placement.threads)]
-        command += ["--deterministic"] if placement.deterministic else []
+        command += placement.numerics_options()
         settings = worker_environment(placement, placement.threads, platform.system())
         process = subprocess.Popen(
             command,

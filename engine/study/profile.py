@@ -17,6 +17,14 @@ from engine.study.refusal import explain
 from engine.study.spec import read_yaml
 
 Auto = Literal["auto"]
+KNOWN_GAPS = {
+    "mps": (
+        "no float64: analyses compute on the CPU",
+        "no deterministic kernels: two runs of one study may differ in their last digits",
+        "operations that Metal lacks fail by name, unless the profile sets `mps_fallback: true`",
+    )
+}
+"""What a device cannot do, whatever the profile."""
 UNKNOWN_MEMORY = " (of the computer: that of the GPU is unknown without the package nvidia-ml-py)"
 
 
@@ -47,7 +55,14 @@ class Profile(Config):
     precision: Literal["float32", "bfloat16"] = "float32"
     """Precision of the matrix products of SAEs; weights, sums and moments are always float32."""
     deterministic: bool = True
-    """Whether only deterministic kernels are allowed."""
+    """Whether only deterministic kernels are allowed; Metal promises none, whatever this says."""
+    tf32: bool = False
+    """Whether float32 products and convolutions on CUDA may round their factors to TF32 (10 bits instead of
+    23), which is faster on Ampere and later. Set for cuBLAS and cuDNN each, recorded in every result, and
+    part of its key. Other devices never do."""
+    mps_fallback: bool = False
+    """Whether operations that Metal lacks are computed on the CPU (PYTORCH_ENABLE_MPS_FALLBACK=1), slowly
+    and without a word; otherwise they fail by name. Read with `mps` alone."""
     memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
     """Share of the memory that all workers together may plan to use: that of the GPU with `cuda`, if the
     package nvidia-ml-py is there to ask it, else that of the computer."""
@@ -70,14 +85,24 @@ class Placement:
     openmp: OpenMP
     memory_note: str = ""
     """What people should know of that memory; with the blank before it, or empty."""
+    tf32: bool = False
+    mps_fallback: bool = False
 
     def numerics(self) -> dict[str, str | bool]:
-        """Return what may change a result's digits; part of every content key."""
+        """Return what may change a result's digits; part of every content key.
+
+        The fallback of Metal is not: a result that was made without it met no operation that it changes.
+        """
         return {
             "device": self.device,
             "precision": self.precision,
             "deterministic": self.deterministic,
+            **({"tf32": self.tf32} if self.device == "cuda" else {}),
         }
+
+    def numerics_options(self) -> list[str]:
+        """Return the same as options of the processes that compute outside the queue."""
+        return ["--deterministic"] * self.deterministic + ["--tf32"] * self.tf32
 
 
 def profile_folder() -> Path:
@@ -150,6 +175,8 @@ def place(profile: Profile, machine: Machine) -> Placement:
         memory_bytes=int(profile.memory_share * memory),
         openmp=profile.openmp,
         memory_note=UNKNOWN_MEMORY if unknown else "",
+        tf32=profile.tf32 and device == "cuda",
+        mps_fallback=profile.mps_fallback and device == "mps",
     )
 
 
@@ -173,7 +200,7 @@ def worker_environment(placement: Placement, threads: int, system: str) -> dict[
         # Without it cuBLAS products are not deterministic.
         environment["CUBLAS_WORKSPACE_CONFIG"] = ":4096:8"
     if placement.device == "mps":
-        environment["PYTORCH_ENABLE_MPS_FALLBACK"] = "0"
+        environment["PYTORCH_ENABLE_MPS_FALLBACK"] = str(int(placement.mps_fallback))
     if system == "Darwin" and placement.openmp.duplicate_runtime == "allow-on-macos":
         from engine.study.openmp import runtimes_on_disk
 
