@@ -71,7 +71,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
     job = run.read_job()
     _check_code(job)
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
-    with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0):
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if job["placement"]["device"] == "cuda" else ""
+    with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0, gpu=gpu):
         run.check_attempt()
         if run.done():
             run.remove_checkpoints()  # the worker before was killed after its result
@@ -97,7 +98,7 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set, precision)
         if stop.is_set():
             raise Interrupted("stopped before the work began")
-        print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)
+        print(f"{job['name']}: {job['threads']} threads on {device} {gpu}".rstrip(), flush=True)
         result = stage(context)
         seconds = time.monotonic() - started
         provenance = {**_provenance(job, seconds), "attempt": run.newest_attempt()}

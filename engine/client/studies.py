@@ -143,6 +143,12 @@ def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
             f"profile {plan.placement.profile}: about {cost.memory_bytes >> 20} MB of memory are needed, "
             f"{allowed >> 20} MB allowed (memory_share); fewer slots, or smaller SAEs"
         )
+    most = max(job.memory_bytes for job in plan.jobs)
+    if plan.placement.gpus and most > plan.placement.gpu_memory_bytes:
+        raise EnvironmentUnfit(
+            f"profile {plan.placement.profile}: one job needs about {most >> 20} MB, the workers of one GPU "
+            f"may use {plan.placement.gpu_memory_bytes >> 20} MB (memory_share); smaller SAEs"
+        )
     place = runs.resolve()
     while not place.exists():
         place = place.parent

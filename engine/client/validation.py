@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import JobFailed
 from engine.jobs.launch import module_environment
 from engine.study.control import Control, find_controls
+from engine.study.gpus import gpu_environment
 from engine.study.machine import detect
 from engine.study.profile import Placement, place, read_profile, worker_environment
 
@@ -91,6 +92,8 @@ class _Pool:
         command += ["--threads", str(placement.threads)]
         command += placement.numerics_options()
         settings = worker_environment(placement, placement.threads, platform.system())
+        if placement.gpus:
+            settings |= gpu_environment(placement.gpus[len(self._processes) % len(placement.gpus)])
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

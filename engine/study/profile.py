@@ -17,6 +17,9 @@ from engine.study.refusal import explain
 from engine.study.spec import read_yaml
 
 Auto = Literal["auto"]
+GPU_SLOT_BYTES = 16 << 30
+MOST_SLOTS_OF_A_GPU = 4
+"""More workers than that wait for each other: a GPU computes for one process at a time."""
 KNOWN_GAPS = {
     "mps": (
         "no float64: analyses compute on the CPU",
@@ -49,7 +52,9 @@ class Profile(Config):
     device: Literal["cpu", "mps", "cuda", "auto"]
     """Device of the workers; `auto` takes the best one present."""
     slots: PositiveInt | Auto = "auto"
-    """Workers at once; `auto` is one per core on the CPU and one on an accelerator."""
+    """Workers at once; `auto` is one per core on the CPU, one with Metal, and on each visible NVIDIA GPU one
+    per 16 GB of the memory that may be planned, 4 at most (one where that memory is unknown). Workers are
+    spread over the GPUs; each sees the one that it is given."""
     threads: PositiveInt | Auto = "auto"
     """Threads of one worker; `auto` divides the cores among the slots."""
     precision: Literal["float32", "bfloat16"] = "float32"
@@ -64,8 +69,8 @@ class Profile(Config):
     """Whether operations that Metal lacks are computed on the CPU (PYTORCH_ENABLE_MPS_FALLBACK=1), slowly
     and without a word; otherwise they fail by name. Read with `mps` alone."""
     memory_share: Annotated[float, Field(gt=0.0, le=1.0)] = 0.8
-    """Share of the memory that all workers together may plan to use: that of the GPU with `cuda`, if the
-    package nvidia-ml-py is there to ask it, else that of the computer."""
+    """Share of the memory that all workers together may plan to use: that of the GPUs with `cuda`, if the
+    package nvidia-ml-py is there to ask them, else that of the computer."""
     openmp: OpenMP = OpenMP()
     """OpenMP policy."""
 
@@ -87,6 +92,18 @@ class Placement:
     """What people should know of that memory; with the blank before it, or empty."""
     tf32: bool = False
     mps_fallback: bool = False
+    gpus: tuple[str, ...] = ()
+    """GPUs that workers are spread over, as CUDA_VISIBLE_DEVICES names them; empty where all use the same."""
+
+    @property
+    def gpu_memory_bytes(self) -> int:
+        """Memory that the workers of one GPU may plan to use; without several, that of all workers."""
+        return self.memory_bytes // max(1, len(self.gpus))
+
+    @property
+    def slot_memory_bytes(self) -> int:
+        """Memory of one worker when every slot is taken."""
+        return self.gpu_memory_bytes // -(-self.slots // max(1, len(self.gpus)))
 
     def numerics(self) -> dict[str, str | bool]:
         """Return what may change a result's digits; part of every content key.
@@ -154,8 +171,7 @@ def place(profile: Profile, machine: Machine) -> Placement:
             f"profile {profile.name}: no {device} device: {machine.missing[device]}; "
             f"profiles that fit here: {', '.join(fitting(machine))}"
         )
-    default_slots = machine.cores if device == "cpu" else 1
-    slots = default_slots if profile.slots == "auto" else profile.slots
+    slots = _auto_slots(profile, machine, device) if profile.slots == "auto" else profile.slots
     threads = max(1, machine.cores // slots) if profile.threads == "auto" else profile.threads
     if slots * threads > machine.cores:
         raise EnvironmentUnfit(
@@ -163,7 +179,10 @@ def place(profile: Profile, machine: Machine) -> Placement:
             f"{machine.cores} cores, which is slower than fewer; lower slots or threads"
         )
     unknown = device == "cuda" and device not in machine.device_memory
-    memory = machine.device_memory.get(device, machine.memory_bytes)
+    gpus = machine.gpus if device == "cuda" and len(machine.gpus) > 1 else ()
+    memory = machine.memory_bytes
+    if own := machine.device_memory.get(device):
+        memory = own * max(1, len(gpus))
     return Placement(
         profile=profile.name,
         device=device,
@@ -177,7 +196,16 @@ def place(profile: Profile, machine: Machine) -> Placement:
         memory_note=UNKNOWN_MEMORY if unknown else "",
         tf32=profile.tf32 and device == "cuda",
         mps_fallback=profile.mps_fallback and device == "mps",
+        gpus=gpus,
     )
+
+
+def _auto_slots(profile: Profile, machine: Machine, device: str) -> int:
+    if device == "cpu":
+        return machine.cores
+    planned = profile.memory_share * machine.device_memory.get(device, 0)
+    each = max(1, min(MOST_SLOTS_OF_A_GPU, int(planned // GPU_SLOT_BYTES)))
+    return min(machine.cores, each * max(1, len(machine.gpus))) if device == "cuda" else 1
 
 
 def fitting(machine: Machine) -> list[str]:

@@ -140,6 +140,12 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
         return SimpleNamespace(total=self.gpus[handle])
 
+    def nvmlDeviceGetUUID(self, handle: str) -> str:
+        return handle
+
+    def nvmlDeviceGetMigMode(self, handle: str) -> tuple[int, int]:
+        raise self.NVMLError("not supported")
+
 
 BOTH = {"GPU-a": 80 << 30, "GPU-b": 24 << 30}
 
@@ -149,7 +155,7 @@ BOTH = {"GPU-a": 80 << 30, "GPU-b": 24 << 30}
     [
         (FakeNvml({"GPU-a": 80 << 30}), None, None, 80 << 30),
         (FakeNvml(BOTH), None, None, 24 << 30),  # CUDA's order is not the driver's
-        (FakeNvml(BOTH), None, "PCI_BUS_ID", 80 << 30),
+        (FakeNvml(BOTH), None, "PCI_BUS_ID", 24 << 30),  # workers use both
         (FakeNvml(BOTH), "1,0", "PCI_BUS_ID", 24 << 30),
         (FakeNvml(BOTH), "GPU-a", None, 80 << 30),
         (FakeNvml(BOTH), "GPU-c", None, None),
@@ -177,7 +183,8 @@ def test_the_memory_of_the_gpu_is_asked_of_the_driver(
     assert found.device_memory.get("cuda") == size
     assert nvml is None or nvml.open == 0
     placement = place(read_profile("cuda"), found)
-    assert placement.memory_bytes == int(0.8 * (size or found.memory_bytes))
+    each = size * max(1, len(placement.gpus)) if size else found.memory_bytes
+    assert placement.memory_bytes == int(0.8 * each)
     assert ("nvidia-ml-py" in placement.memory_note) == (size is None)
 
 
