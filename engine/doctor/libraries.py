@@ -13,6 +13,10 @@ from typing import Any
 from engine.doctor.finding import Finding
 from engine.study.openmp import runtimes_on_disk
 
+ALLOWED = (
+    "; profiles with `duplicate_runtime: allow-on-macos` set KMP_DUPLICATE_LIB_OK=TRUE for workers and stamp a "
+    "warning into every result"
+)
 Loaded = dict[str, Any] | str
 """What torch and its libraries report, or why they cannot be imported."""
 
@@ -55,8 +59,7 @@ def openmp(loaded: Loaded, system: str) -> Iterator[Finding]:
             "openmp",
             "error" if system == "Darwin" else "warning",
             f"{len(clashing)} OpenMP runtimes are loaded at once: {', '.join(clashing)}",
-            "use a fresh environment without conda; profiles with `duplicate_runtime: allow-on-macos` set "
-            "KMP_DUPLICATE_LIB_OK=TRUE for workers and stamp a warning into every result",
+            "use a fresh environment without conda, of wheels alone" + (ALLOWED * (system == "Darwin")),
         )
     elif copies["libgomp"] > 1:
         what = f"{copies['libgomp']} copies of GNU's libgomp are loaded, which is benign"
