@@ -182,6 +182,7 @@ def profiles(as_json: AsJson = False) -> int:
     for row in found:
         here = (
             f"{row['device']}, {row['slots']} × {plural(row['threads'], 'thread')}"
+            + (f" on {len(row['gpus'])} GPUs" if row["gpus"] else "")
             if row["fits"]
             else row["reason"]
         )

@@ -304,6 +304,7 @@ def list_profiles() -> list[dict[str, Any]]:
             "device": placement.device if placement else profile.device,
             "slots": placement.slots if placement else None,
             "threads": placement.threads if placement else None,
+            "gpus": list(placement.gpus) if placement else [],
             "gaps": list(KNOWN_GAPS.get(placement.device if placement else profile.device, ())),
         }
         for profile, placement, reason in list_placements()

@@ -59,7 +59,8 @@ def openmp(loaded: Loaded, system: str) -> Iterator[Finding]:
             "openmp",
             "error" if system == "Darwin" else "warning",
             f"{len(clashing)} OpenMP runtimes are loaded at once: {', '.join(clashing)}",
-            "use a fresh environment without conda, of wheels alone" + (ALLOWED * (system == "Darwin")),
+            "use a fresh environment without conda, of wheels alone"
+            + (ALLOWED * (system == "Darwin")),
         )
     elif copies["libgomp"] > 1:
         what = f"{copies['libgomp']} copies of GNU's libgomp are loaded, which is benign"

@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import psutil
 import pytest
 
+from engine.client.studies import check_fit
+from engine.client.validation import _Pool
+from engine.errors import EnvironmentUnfit
+from engine.study.forecast import Forecast
 from engine.study.machine import Machine
+from engine.study.plan import make_plan
 from engine.study.profile import place, read_profile
+from engine.study.spec import check_study
 from tests.jobs.bench import Bench
 from tests.jobs.conftest import QUICK, asked, study_of
 
@@ -54,3 +63,29 @@ def test_workers_of_the_cpu_are_given_none(bench: Bench) -> None:
     job = asked("one", config={"seconds": 0.0})
     bench.submit(study_of(job))
     assert bench.sign(job).gpu == ""
+
+
+def test_controls_are_measured_on_all_gpus_in_turn() -> None:
+    pool = _Pool(place(read_profile("cuda"), BOX), [])
+    try:
+        processes = [pool._start() for _ in range(3)]
+        seen = [psutil.Process(one.pid).environ()["CUDA_VISIBLE_DEVICES"] for one in processes]
+    finally:
+        pool._end()
+    assert seen == [GPUS[0], GPUS[1], GPUS[0]]
+
+
+def test_a_job_must_fit_one_gpu_however_many_there_are(
+    study_data: dict[str, Any], tmp_path: Path
+) -> None:
+    sized = replace(BOX, device_memory={"cuda": 10 << 30})
+    plan = make_plan(check_study(study_data, "x"), place(read_profile("cuda"), sized))
+    jobs = tuple(replace(job, memory_bytes=0) for job in plan.jobs)
+    for gigabytes, fits in ((7, True), (9, False)):
+        large = replace(plan, jobs=(*jobs[1:], replace(jobs[0], memory_bytes=gigabytes << 30)))
+        cost = Forecast(1.0, gigabytes << 30, 0, "", 1.0)
+        if fits:
+            check_fit(large, cost, tmp_path)
+        else:
+            with pytest.raises(EnvironmentUnfit, match="one GPU may use 8192 MB"):
+                check_fit(large, cost, tmp_path)
