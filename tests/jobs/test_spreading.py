@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,7 @@ from tests.jobs.conftest import QUICK, asked, study_of
 
 GPUS = ("GPU-0", "MIG-1/2/3")
 BOX = Machine(4, 8 << 30, "Linux", {"cpu": "x", "cuda": "CUDA 13"}, {"mps": ""}, {}, GPUS)
-LONG = {"seconds": 3.0}
+LONG = {"seconds": 60.0}
 
 
 @pytest.fixture
@@ -65,11 +66,19 @@ def test_workers_of_the_cpu_are_given_none(bench: Bench) -> None:
     assert bench.sign(job).gpu == ""
 
 
+def gpu_of(pid: int) -> str:
+    """Return the GPU that a process was given; one that is only being born has no environment yet."""
+    deadline = time.monotonic() + 30
+    while not (found := psutil.Process(pid).environ()) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return found["CUDA_VISIBLE_DEVICES"]
+
+
 def test_controls_are_measured_on_all_gpus_in_turn() -> None:
     pool = _Pool(place(read_profile("cuda"), BOX), [])
     try:
         processes = [pool._start() for _ in range(3)]
-        seen = [psutil.Process(one.pid).environ()["CUDA_VISIBLE_DEVICES"] for one in processes]
+        seen = [gpu_of(one.pid) for one in processes]
     finally:
         pool._end()
     assert seen == [GPUS[0], GPUS[1], GPUS[0]]
