@@ -27,6 +27,7 @@ from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import (
+    KNOWN_GAPS,
     Placement,
     Profile,
     fitting,
@@ -143,6 +144,12 @@ def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
             f"profile {plan.placement.profile}: about {cost.memory_bytes >> 20} MB of memory are needed, "
             f"{allowed >> 20} MB allowed (memory_share); fewer slots, or smaller SAEs"
         )
+    most = max(job.memory_bytes for job in plan.jobs)
+    if plan.placement.gpus and most > plan.placement.gpu_memory_bytes:
+        raise EnvironmentUnfit(
+            f"profile {plan.placement.profile}: one job needs about {most >> 20} MB, the workers of one GPU "
+            f"may use {plan.placement.gpu_memory_bytes >> 20} MB (memory_share); smaller SAEs"
+        )
     place = runs.resolve()
     while not place.exists():
         place = place.parent
@@ -229,7 +236,7 @@ def bench_sae(
     given = {"steps": steps, "seeds": seeds, "activations": activations}
     arguments = ["--workload", workload, "--device", placement.device, "--threads", str(threads)]
     arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
-    arguments += ["--deterministic"] if placement.deterministic else []
+    arguments += placement.numerics_options()
     settings = worker_environment(placement, threads, machine.system)
     return _measurement(run_module("engine.bench", arguments, settings))
 
@@ -331,6 +338,8 @@ def list_profiles() -> list[dict[str, Any]]:
             "device": placement.device if placement else profile.device,
             "slots": placement.slots if placement else None,
             "threads": placement.threads if placement else None,
+            "gpus": list(placement.gpus) if placement else [],
+            "gaps": list(KNOWN_GAPS.get(placement.device if placement else profile.device, ())),
         }
         for profile, placement, reason in list_placements()
     ]

@@ -274,7 +274,7 @@ def _cohort_size(study: Study, sae: Sae, d_in: int, placement: Placement) -> siz
 def _parts(placement: Placement, entry: Entry, title: str, d_in: int) -> list[tuple[int, ...]]:
     """Return the seeds of each part of a cohort: one part where memory allows it, else parts of even size."""
     study, sae = entry.point.study, entry.sae
-    budget = placement.memory_bytes // placement.slots
+    budget = placement.slot_memory_bytes
     size = _cohort_size(study, sae, d_in, placement)
     if size.memory(0) > budget:
         return [study.seeds]  # no setting of the SAE would help; whoever runs the plan refuses it

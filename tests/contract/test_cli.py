@@ -129,7 +129,10 @@ def test_studies_lists_the_presets(capsys: Capture) -> None:
 def test_profiles_say_what_fits(capsys: Capture) -> None:
     rows = answer(capsys, "profiles", "--json")["profiles"]
     assert [row["name"] for row in rows] == ["auto", "cpu", "cuda", "mps"]
-    assert set(rows[0]) == {"name", "description", "fits", "reason", "device", "slots", "threads"}
+    assert set(rows[0]) == {
+        "name", "description", "fits", "reason", "device", "slots", "threads", "gpus", "gaps",
+    }  # fmt: skip
+    assert "no float64" in rows[3]["gaps"][0]
     assert all(row["fits"] or row["reason"] for row in rows)
 
 
@@ -189,6 +192,7 @@ def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
         "architecture",
         "device",
         "threads",
+        "numerics",
         "data",
         "seeds",
         "batch_size",
