@@ -2,9 +2,14 @@
 
 The truth of modular arithmetic (and of planted `fourier` data) is planes, and phases inside a plane are
 arbitrary: a → a + 1 turns every plane of a. So each plane is turned by a random angle, independently for
-each seed, and everything else about the dictionaries stays: how many atoms lie in which plane, how they
-tile it, what they do outside. What agreement is left does not need the seeds to agree on phases
-(science.md §2).
+each seed: how many atoms lie in which plane and how they tile it stays. What agreement is left there does not
+need the seeds to agree on phases (science.md §2).
+
+What atoms have outside the planes is drawn anew along its own second moment, as N2 draws whole atoms, each at
+the length it had. Left in place it would agree as much as was observed, so that κ would be 0 however much the
+seeds share there: two of them with half of their features the same, outside the planes, scored .72 and this
+null .72 (60 features in 32 dimensions). So N6 is N2 where no atom lies in a plane, and turned phases alone
+where all do.
 
 Shapes: S = seeds, N = features of one seed, D = input dimension, C = coordinates in the planes, M = metrics
 of `matching.metric_names(taus, strict=True)`.
@@ -24,6 +29,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.matching import pair_values, side_by_side
+from engine.metrics.nulls import Law, covariance_root, draw_rows
 from engine.metrics.similarity import Sign, unit_cosines, unit_rows
 
 Floats = NDArray[np.float64]
@@ -31,6 +37,8 @@ Floats = NDArray[np.float64]
 SAME_PLANE = 0.9
 """Share of a plane inside the planes before it from which it turns with them, not by itself. At the stream
 after attention the planes of a and of b are all but one, as both come from one embedding."""
+ROUNDING = 1e-12
+"""Squared length outside the planes, of unit rows, below which it is none."""
 
 
 @dataclass(frozen=True)
@@ -45,6 +53,8 @@ class PhaseTable:
     """Pairs of turned dictionaries that were compared."""
     turned: int
     """Planes that were turned, each by its own angle."""
+    inside: float
+    """Share of the atoms' squared length in the planes, mean over seeds and features; the rest was drawn."""
 
 
 def distinct_planes(bases: Sequence[Tensor]) -> list[Tensor]:
@@ -93,15 +103,19 @@ def turn(rows_ND: Tensor, bases: Sequence[Tensor], angles: Sequence[float]) -> T
     if not bases:
         return rows_ND
     joined_DC = torch.cat([basis.double() for basis in bases], 1)
-    if joined_DC.shape[0] != rows_ND.shape[1]:
-        width = rows_ND.shape[1]
-        raise InputError("planes", f"lie in {joined_DC.shape[0]} dimensions", f"{width}")
+    _check_width(joined_DC, rows_ND)
     change_CC = torch.block_diag(
         *(_rotation(basis.shape[1], angle) for basis, angle in zip(bases, angles, strict=True))
     ) - torch.eye(joined_DC.shape[1], dtype=torch.float64)
     coordinates_NC = rows_ND @ torch.linalg.pinv(joined_DC).T
     turned_ND = rows_ND + coordinates_NC @ change_CC.T @ joined_DC.T
     return torch.nn.functional.normalize(turned_ND, dim=1)
+
+
+def _check_width(basis_DC: Tensor, rows_ND: Tensor) -> None:
+    if basis_DC.shape[0] != rows_ND.shape[1]:
+        width = rows_ND.shape[1]
+        raise InputError("planes", f"lie in {basis_DC.shape[0]} dimensions", f"{width}")
 
 
 def _rotation(size: int, angle: float) -> Tensor:
@@ -120,12 +134,12 @@ def phase_table(
     sign: Sign = "signed",
     seed: int = 0,
 ) -> PhaseTable:
-    """Every metric of every pair of seeds after turning; at least `draws` pairs, all pairs equally often.
+    """Every metric of every pair of seeds, turned and drawn; at least `draws` pairs, all pairs equally often.
 
     Args:
         decoders: one [N, D] for each seed, without zero rows.
         bases: the planes, the largest first; those inside others turn with them.
-        seed: of the angles, uniform on the circle.
+        seed: of the angles, uniform on the circle, and of what is drawn.
 
     Raises:
         InputError: no plane, fewer than two seeds, fewer than one draw, or planes of another width.
@@ -135,9 +149,12 @@ def phase_table(
     if len(decoders) < 2 or draws < 1:
         raise InputError("decoders", f"{len(decoders)} seeds, {draws} draws", "2 seeds, 1 draw")
     turning = distinct_planes(bases)
-    units = [unit_rows(rows).rows for rows in decoders]
+    for rows in decoders:
+        _check_width(turning[0], rows)
+    span_DC = torch.linalg.qr(torch.cat(turning, 1)).Q
+    parted = [_part(unit_rows(rows).rows.cpu().double(), span_DC) for rows in decoders]
     generator = torch.Generator().manual_seed(seed)
-    pairs = list(combinations(range(len(units)), 2))
+    pairs = list(combinations(range(len(parted)), 2))
     rounds = math.ceil(draws / len(pairs))
 
     def compare(two: tuple[Tensor, Tensor]) -> list[float]:
@@ -146,23 +163,50 @@ def phase_table(
     found_RPM = np.array(
         [
             side_by_side(compare, [(turned[s], turned[t]) for s, t in pairs])
-            for turned in (_turned(units, turning, generator) for _ in range(rounds))
+            for turned in (_turned(parted, turning, generator) for _ in range(rounds))
         ]
     )
-    table_MSS = np.full((found_RPM.shape[2], len(units), len(units)), np.nan)
+    table_MSS = np.full((found_RPM.shape[2], len(parted), len(parted)), np.nan)
     for (s, t), mean_M in zip(pairs, found_RPM.mean(0), strict=True):
         table_MSS[:, s, t] = table_MSS[:, t, s] = mean_M
     flat_KM = found_RPM.reshape(-1, found_RPM.shape[2])
     sd_M = flat_KM.std(axis=0, ddof=1) if len(flat_KM) > 1 else np.full(flat_KM.shape[1], np.nan)
-    return PhaseTable(table_MSS, sd_M, len(flat_KM), len(turning))
+    inside = sum(float(one.inside_ND.square().sum(1).mean()) for one in parted) / len(parted)
+    return PhaseTable(table_MSS, sd_M, len(flat_KM), len(turning), inside)
+
+
+@dataclass(frozen=True)
+class _Parted:
+    """Unit rows of one seed, split where the planes end."""
+
+    inside_ND: Tensor
+    outside_N: Tensor
+    """Length of what is not inside."""
+    law: Law | None
+    """How that is drawn; None where all rows lie in the planes."""
+
+
+def _part(rows_ND: Tensor, span_DC: Tensor) -> _Parted:
+    inside_ND = rows_ND @ span_DC @ span_DC.T
+    rest_ND = rows_ND - inside_ND
+    outside_N = rest_ND.norm(dim=1)
+    if float(outside_N.square().mean()) < ROUNDING:
+        return _Parted(inside_ND, outside_N, None)
+    root_DD = covariance_root(rest_ND.T @ rest_ND / len(rest_ND))
+    return _Parted(inside_ND, outside_N, Law(len(rows_ND), rows_ND.shape[1], root_DD))
 
 
 def _turned(
-    units: Sequence[Tensor], bases: Sequence[Tensor], generator: torch.Generator
+    parted: Sequence[_Parted], bases: Sequence[Tensor], generator: torch.Generator
 ) -> list[Tensor]:
-    """Each seed's rows with its own angles; float32 is enough for cosines to 1e-6."""
+    """Each seed's rows with its own angles and draws; float32 is enough for cosines to 1e-6."""
     turned = []
-    for rows_ND in units:
+    for one in parted:
         angles = 2 * math.pi * torch.rand(len(bases), generator=generator, dtype=torch.float64)
-        turned.append(turn(rows_ND, bases, angles.tolist()).float())
-    return [torch.nn.functional.normalize(rows_ND, dim=1) for rows_ND in turned]
+        # Oblique planes change lengths: what is inside keeps the length it had beside the rest.
+        length_N1 = one.inside_ND.norm(dim=1, keepdim=True)
+        rows_ND = (turn(one.inside_ND, bases, angles.tolist()) * length_N1).float()
+        if one.law is not None:
+            rows_ND = rows_ND + draw_rows(one.law, generator) * one.outside_N[:, None].float()
+        turned.append(torch.nn.functional.normalize(rows_ND, dim=1))
+    return turned

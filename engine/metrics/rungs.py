@@ -7,7 +7,8 @@ N4 untrained  SAEs of the same settings and seeds on activations of the same tra
               structure of their own, which SAEs may find again with every seed. Were it admissible, "chance"
               could be said of features that every seed finds, because an untrained model has them too. So
               it has its κ, and no say in the verdict.
-N6            true planes turned by random angles (`phase_null`): admissible where planes exist.
+N6            true planes turned by random angles, what lies outside them drawn (`phase_null`): admissible
+              where planes exist. Where atoms hardly lie in them it comes down to N2.
 
 Each takes a matching for every pair, so they are measured on the subset that carries the headline alone; the
 other lists them with `ELSEWHERE` as the reason.
@@ -143,6 +144,7 @@ def _phases(decoders: Sequence[Tensor], beside: Beside, setting: Setting) -> Run
     reason = f"{table.turned} of {len(beside.planes)} planes turned"
     if table.turned < len(beside.planes):
         reason += ", the others lie inside them and turn with them"
+    reason += f"; they hold {table.inside:.0%} of the atoms' energy, the rest is drawn as in N2"
     fits = not setting.dependence
     return Rung(
         tuple(

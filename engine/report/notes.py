@@ -55,9 +55,9 @@ def caveats(summary: Record) -> list[str]:
         )
     if any((headline(cohort)["null_name"] or "").startswith("N6") for cohort in cohorts):
         notes.append(
-            "Against N6, κ asks whether seeds lay their atoms at the same places of the true planes. Seeds "
-            "that find the same planes and tile each at phases of their own are at chance here; whether atoms "
-            "lie in the planes at all is for precision and recall to say."
+            "Against N6, seeds that find the same planes and tile each at phases of their own are at chance; "
+            "what they share outside the planes counts. Whether atoms lie in the planes at all is for "
+            "precision and recall to say."
         )
     fewest = min((len(cohort["seeds"]) for cohort in cohorts), default=FEW_SEEDS)
     if fewest < FEW_SEEDS:

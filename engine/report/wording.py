@@ -25,7 +25,7 @@ NULLS = {
     "N4": "SAEs of an untrained model",
     "N4 step 0": "the same SAEs before their first step",
     "N4 untrained": "the same SAEs trained on the model before its training",
-    "N6": "every true plane turned by a random angle",
+    "N6": "every true plane turned by a random angle, what lies outside drawn",
 }
 SIMILARITY = {
     "chance": "no more alike than chance",

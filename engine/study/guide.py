@@ -44,7 +44,7 @@ AGREEMENT = Chapter(
             "What the same measure scores where there is nothing to find. N0: random directions. N1, N2: "
             "directions drawn with the covariance of the activations, or of the decoders. N3: the same SAEs, "
             "with the same seeds, trained on Gaussian data of the same mean and covariance. N4: SAEs of an "
-            "untrained model. N6: every true plane turned by a random angle.",
+            "untrained model. N6: every true plane turned by a random angle, what lies outside drawn as in N2.",
             "κ is taken against the largest null that is admissible. One whose directions do not lie where "
             "the features lie is not, and is struck out with its reason.",
         ),

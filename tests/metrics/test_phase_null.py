@@ -10,6 +10,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.matching import pair_values
+from engine.metrics.nulls import decoder_law, draw_values
 from engine.metrics.phase_null import distinct_planes, phase_table, turn
 from engine.metrics.similarity import unit_cosines
 
@@ -71,17 +72,62 @@ def test_identical_tilings_keep_the_agreement_of_independent_phases() -> None:
     assert table.pairs_MSS[0].diagonal() == pytest.approx([math.nan] * 3, nan_ok=True)
 
 
-def test_agreement_outside_the_planes_is_kept() -> None:
-    generator = torch.Generator().manual_seed(0)
-    decoders = [torch.randn(12, 6, generator=generator) for _ in range(2)]
-    for rows in decoders:
-        rows[:, :2] = 0
-    observed = pair_values(
-        unit_cosines(*(torch.nn.functional.normalize(d, dim=1) for d in decoders), "signed"), TAUS
-    )
-    table = phase_table(decoders, [axes(6, 0, 1)], draws=4, taus=TAUS)
-    assert table.pairs_MSS[:, 0, 1] == pytest.approx(observed, abs=1e-5)
-    assert table.sd_M == pytest.approx([0] * 4, abs=1e-5)
+def unit(rows: Tensor) -> Tensor:
+    return torch.nn.functional.normalize(rows, dim=1)
+
+
+def outside(count: int, seed: int) -> Tensor:
+    """Random unit rows in 12 dimensions, of which the first two are empty."""
+    rows = torch.randn(count, 12, generator=torch.Generator().manual_seed(seed))
+    rows[:, :2] = 0
+    return unit(rows)
+
+
+def inside(count: int, seed: int) -> Tensor:
+    """Unit rows at random phases of the first plane."""
+    angle = 2 * math.pi * torch.rand(count, generator=torch.Generator().manual_seed(seed))
+    return torch.nn.functional.pad(torch.stack([angle.cos(), angle.sin()], 1), (0, 10))
+
+
+def scores(decoders: list[Tensor]) -> tuple[float, float]:
+    """What seeds 0 and 1 score in mean_max_cos, and their N6."""
+    seen = pair_values(unit_cosines(decoders[0], decoders[1], "signed"), TAUS)[0]
+    table = phase_table(decoders, [axes(12, 0, 1)], draws=60, taus=TAUS)
+    return seen, float(table.pairs_MSS[0, 0, 1])
+
+
+def test_what_seeds_share_outside_the_planes_is_no_chance() -> None:
+    # Half of the features are the same in both seeds and in no plane: turning alone leaves them all there.
+    seen, null = scores([torch.cat([outside(20, 0), outside(20, 1 + s)]) for s in range(2)])
+    assert seen > 0.75
+    assert null < 0.65
+    mixed = [torch.cat([outside(20, 0), inside(6, 1 + s)]) for s in range(2)]
+    seen, null = scores(mixed)
+    assert seen - null > 0.2
+
+
+def test_without_atoms_in_planes_it_is_n2() -> None:
+    decoders = [outside(40, s) for s in range(2)]
+    laws = [decoder_law(rows) for rows in decoders]
+    drawn = draw_values([(laws[0], laws[1])], 200, TAUS, "signed").mean(0)
+    table = phase_table(decoders, [axes(12, 0, 1)], draws=200, taus=TAUS)
+    assert table.pairs_MSS[:, 0, 1] == pytest.approx(drawn, abs=0.01)
+    assert table.inside == pytest.approx(0, abs=1e-9)
+
+
+def test_random_phases_and_rests_are_at_chance_whatever_the_planes_hold() -> None:
+    # Of each atom half its energy in the plane, at a random phase, and half outside: nothing is shared.
+    seen, null = scores([unit(inside(40, s) + outside(40, 9 + s)) for s in range(2)])
+    assert seen == pytest.approx(null, abs=0.02)
+
+
+def test_the_same_atoms_in_the_planes_are_more_than_chance() -> None:
+    atoms = inside(6, 0)
+    seen, null = scores([atoms, atoms])
+    assert seen == pytest.approx(1, abs=1e-6)
+    assert null < 0.97
+    table = phase_table([atoms, atoms], [axes(12, 0, 1)], draws=2, taus=TAUS)
+    assert table.inside == pytest.approx(1)
 
 
 def test_the_same_seed_draws_the_same_angles() -> None:

@@ -102,9 +102,24 @@ def test_phases_take_the_headline_where_they_explain_the_agreement() -> None:
     ).agreement("mean_max_cos")
     assert agreement.null_name == "N6"
     assert abs(agreement.kappa) < 0.3
-    assert rung(agreement, "N6").reason == "1 of 1 planes turned"
+    said = rung(agreement, "N6").reason
+    assert said.startswith("1 of 1 planes turned; they hold 100% of the atoms' energy")
     n0 = rung(agreement, "N0").value
     assert (agreement.observed - n0) / (1 - n0) > 0.9
+
+
+def test_planes_with_hardly_an_atom_do_not_make_chance_of_shared_features() -> None:
+    # Every seed has the same atoms outside the plane, and a few of its own inside.
+    decoders = draw(0)[:1].repeat(SEEDS, 1, 1)
+    decoders[:, :, :2] = 0
+    decoders[:, :3] = 0
+    decoders[:, :3, :2] = draw(5)[:, :3, :2]
+    decoders += 0.05 * draw(6)
+    agreement = measured(
+        decoders, Beside(planes=(torch.eye(WIDTH).double()[:, :2],)), draws=60
+    ).agreement("mean_max_cos")
+    assert agreement.observed > 0.95
+    assert agreement.verdict == "strong"
 
 
 def test_phases_do_not_judge_seeds_that_depend_on_each_other() -> None:
