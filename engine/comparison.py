@@ -152,6 +152,10 @@ def compare(entries: Sequence[Entry], sign: Sign = "signed") -> dict[str, Any]:
     """
     _check(entries)
     covariance, notes = _covariance(entries)
+    notes.append(
+        "true planes are not looked for here, so there is no N6: where a study has them, its report is the "
+        "stricter one"
+    )
     found = _measure(entries, covariance, sign)
     return {
         "sign": sign,

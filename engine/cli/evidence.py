@@ -29,6 +29,7 @@ def validate(
     def show(row: dict[str, Any], left: int) -> None:
         screen.print(progress_line(row, left), markup=False, soft_wrap=True)
 
+    screen.print("planted data, some seconds a row; Ctrl-C ends it, nothing is kept", markup=False)
     found = measure(only or (), profile, show)
     if as_json:
         print_json(found)

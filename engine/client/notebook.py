@@ -246,7 +246,7 @@ def _execute(notebook: Any) -> None:
         from nbclient.exceptions import CellExecutionError
     except ImportError as error:
         raise EnvironmentUnfit(
-            f"--execute: {error.name} is not installed; `pip install nbclient ipykernel`, or open the notebook "
+            f"--execute: {error.name} is not installed; pip install 'husai[notebook]', or open the notebook "
             "without it"
         ) from None
     try:

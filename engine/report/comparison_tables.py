@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from engine.report.layouts import ACCENT, CAUTION, flat_table
-from engine.report.wording import Record, fraction, interval, metric_title, plural
+from engine.report.wording import Record, fraction, interval, kappa_digits, metric_title, plural
 
 PAIRS_SHOWN = 10
 
@@ -52,18 +52,20 @@ def _saes(saes: list[Record]) -> Table:
 
 
 def _metrics(cells: dict[str, Record]) -> Table:
-    table = flat_table(["metric", ">observed", ">null", "", ">κ", "95 %", "verdict"], 2)
+    table = flat_table(["metric", ">seen", ">null", ">κ", "95 %", "verdict"], 2)
     for name, cell in cells.items():
         bounds = "–" if cell["ci_low"] is None else interval(cell)
-        row = [_title(name), fraction(cell["observed"], 3), fraction(cell["null"], 3)]
-        row += [cell["null_name"] or "–", fraction(cell["kappa"], 3), bounds, cell["verdict"]]
+        null = f"{fraction(cell['null'], 3)} {cell['null_name'] or '–'}"
+        row = [_title(name), fraction(cell["observed"], 3), null]
+        row += [fraction(cell["kappa"], kappa_digits(cell)), bounds, cell["verdict"]]
         table.add_row(*(Text(value) for value in row))
     return table
 
 
 def _title(metric: str) -> str:
-    plain = metric.removeprefix("strict_")
-    return metric_title(plain) if plain == metric else f"strict {metric_title(plain)}"
+    """Return a metric's name, short enough for a row of 80 columns: `strictly shared ≥ .7`."""
+    title = metric_title(metric).replace(" fraction", "")
+    return title.replace(" (cos ", " ").rstrip(")") if " (cos " in title else title
 
 
 def _ladder(cell: Record) -> Table:

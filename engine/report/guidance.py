@@ -49,7 +49,7 @@ def thresholds_here(cohort: Record) -> str:
     if rank < 25:
         return (
             f"{said}: inside that subspace .7 is no barrier to chance. Only nulls that know the data "
-            "(N1 to N3) say what a cosine means."
+            "(N1 to N3, N6) say what a cosine means."
         )
     return f"{said}, so chance passes .7 rarely; the shared fraction has its null beside it all the same."
 

@@ -160,7 +160,7 @@ TRUTH = Chapter(
         Term(
             "FVE",
             "The share of the logits' variance that the key frequencies explain. Of all frequencies together "
-            "it is 1 for any model that answers correctly, and then says nothing.",
+            "it is 1 for a table of the answers, and so says nothing.",
         ),
     ),
 )

@@ -186,10 +186,10 @@ def _pairs(heat: Heat) -> str:
     above = sum(value > null for value in pairs)
     if len(pairs) == 1:
         side_of = "above" if above else "not above"
-        return f"The one pair of seeds lies at {ends}, {side_of} chance ({fraction(null, 3)})."
+        return f"The one pair of seeds lies at {ends}, {side_of} the null ({fraction(null, 3)})."
     some = {len(pairs): f"All {len(pairs)}", 0: f"None of the {len(pairs)}"}
     count = some.get(above, f"{above} of the {len(pairs)}")
-    return f"{count} pairs of seeds lie above chance ({fraction(null, 3)}): {ends}."
+    return f"{count} pairs of seeds lie above the null ({fraction(null, 3)}): {ends}."
 
 
 def _against(cohorts: Cohorts, label: str, width: int) -> list[Line]:

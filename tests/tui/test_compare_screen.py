@@ -155,7 +155,7 @@ async def test_moving_shows_the_evidence_of_another_cohort(session: Session) -> 
     async with opened(session) as (pilot, view):
         assert "All 3 pairs" in said(view)
         await press(pilot, "j")
-        assert "1 of the 3 pairs of seeds lie above chance" in said(view)
+        assert "1 of the 3 pairs of seeds lie above the null" in said(view)
         assert view.row_text().startswith(f"tiny/{RELU}: chance")
         assert RELU in view.query_one("#about", Bar).text
 

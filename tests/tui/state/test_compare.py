@@ -223,7 +223,7 @@ def test_differences_carry_their_sign() -> None:
 def test_the_evidence_says_what_the_colours_show(cohorts: Cohorts) -> None:
     said = text(evidence(cohorts, TOPK, 120))
     assert "more alike than chance, but far from the same (κ .50, 95 % CI .40 to" in said
-    assert "All 3 pairs of seeds lie above chance (.500): .700–.800." in said
+    assert "All 3 pairs of seeds lie above the null (.500): .700–.800." in said
     assert "! 1 warning: w reads them" in said
     assert "EV .950 ± .001   L0 2   dead 25 %   live 75 %" in said
     assert "▸ mean max cosine, live" in said
