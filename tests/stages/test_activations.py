@@ -1,10 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 
 from engine.saes.batches import Batches
 from engine.stages.activations import commuting_pairs
 from engine.study.recipe import SaeTraining
+from tests.client.conftest import GRID
 
 
 def test_a_pair_and_its_mirror_are_one_group() -> None:
@@ -25,3 +29,15 @@ def test_mirrors_are_held_out_together() -> None:
     alone = Batches(x_ND, training, **options)  # type: ignore[arg-type]
     parted = [set(groups_N[rows].tolist()) for rows in (alone.held_out, alone.train)]
     assert parted[0] & parted[1], "without groups mirrors part: the test can fail"
+
+
+def test_activations_that_do_not_vary_are_refused(execute: Callable[..., Any]) -> None:
+    data = {
+        **GRID,
+        "name": "before",
+        "hooks": ["blocks.0.hook_resid_pre"],
+        "saes": GRID["saes"][:1],
+    }
+    _, outcome = execute(data)
+    said = " ".join(outcome.failed.values())
+    assert "activations at blocks.0.hook_resid_pre are the same for every input" in said
