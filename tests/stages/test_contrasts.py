@@ -195,6 +195,19 @@ def analysed(folder: Path, number: int, entry: Entry) -> tuple[dict[str, Any], R
     return made, analysis
 
 
+def test_twins_that_were_raised_are_raised_across_as_well(tmp_path: Path, entry: Entry) -> None:
+    (first, run_a), (second, run_b) = (analysed(tmp_path, number, entry) for number in (0, 1))
+    plain = crossed((first, second), (run_a, run_b), "live", [1, 2, 3], "signed")[1]
+    for cohort in (first, second):
+        cell = cohort["stability"]["mean_max_cos"]["live"]
+        cell["null_pairs"] = [
+            [None if x is None else 1 - 0.9 * (1 - x) for x in row] for row in cell["null_pairs"]
+        ]
+    raised = crossed((first, second), (run_a, run_b), "live", [1, 2, 3], "signed")[1]
+    off = ~torch.eye(3, dtype=torch.bool).numpy()
+    assert raised[..., off] == pytest.approx(1 - 0.9 * (1 - plain[..., off]))
+
+
 def test_labels_are_swapped_with_what_the_dictionaries_share_across(
     tmp_path: Path, entry: Entry
 ) -> None:
