@@ -57,8 +57,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--tf32", action="store_true")
     options = parser.parse_args(arguments)
-    numerics.configure(options.threads, options.deterministic)
+    numerics.configure(options.threads, options.deterministic, options.tf32)
     try:
         workload = find_workload(options.workload)
         result: dict[str, object] = measure(
@@ -103,6 +104,7 @@ def measure(
         "architecture": workload.sae.architecture,
         "device": device,
         "threads": torch.get_num_threads(),
+        "numerics": numerics.in_force(device),
         "data": f"{file}" if file else f"{len(x_ND):,} Gaussian inputs, variances falling as 1/i",
         "seeds": S,
         "batch_size": B,

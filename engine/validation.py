@@ -74,8 +74,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--tf32", action="store_true")
     options = parser.parse_args(arguments)
-    numerics.configure(options.threads, options.deterministic)
+    numerics.configure(options.threads, options.deterministic, options.tf32)
     try:
         for line in sys.stdin:
             try:

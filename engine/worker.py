@@ -71,7 +71,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
     job = run.read_job()
     _check_code(job)
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
-    with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0):
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if job["placement"]["device"] == "cuda" else ""
+    with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0, gpu=gpu):
         run.check_attempt()
         if run.done():
             run.remove_checkpoints()  # the worker before was killed after its result
@@ -87,7 +88,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         if job["kind"] not in COMPUTE_NOTHING:
             from engine.stages import numerics
 
-            numerics.configure(job["threads"], job["placement"]["deterministic"])
+            placed = job["placement"]
+            numerics.configure(job["threads"], placed["deterministic"], placed.get("tf32", False))
         inputs = {
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()
         }
@@ -96,11 +98,11 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
         context = Context(run, job["config"], job["policy"], inputs, device, stop.is_set, precision)
         if stop.is_set():
             raise Interrupted("stopped before the work began")
-        print(f"{job['name']}: {job['threads']} threads on {device}", flush=True)
+        print(f"{job['name']}: {job['threads']} threads on {device} {gpu}".rstrip(), flush=True)
         result = stage(context)
         seconds = time.monotonic() - started
-        attempt = run.newest_attempt()
-        run.finish({**result, "provenance": {**_provenance(job, seconds), "attempt": attempt}})
+        provenance = {**_provenance(job, seconds), "attempt": run.newest_attempt()}
+        run.finish({**result, "provenance": provenance})
         run.remove_checkpoints()
         _log(f"done in {seconds:.1f} s")
     return 0
@@ -163,6 +165,7 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         )
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return {
+        "numerics": _numerics(job),
         "key": job["key"],
         "seconds": round(seconds, 3),
         "peak_memory_bytes": peak if sys.platform == "darwin" else peak * 1024,
@@ -179,6 +182,17 @@ def _provenance(job: dict[str, Any], seconds: float) -> dict[str, Any]:
         ],
         "warnings": warnings,
     }
+
+
+def _numerics(job: dict[str, Any]) -> dict[str, Any]:
+    """Return what torch says was in force when the work was done; nothing where nothing was computed."""
+    from engine.stages.kinds import COMPUTE_NOTHING
+
+    if job["kind"] in COMPUTE_NOTHING:
+        return {}
+    from engine.stages import numerics
+
+    return numerics.in_force(job["placement"]["device"])
 
 
 def _log(text: str) -> None:

@@ -29,7 +29,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-bench = typer.Typer(help="Measure how fast this machine trains.", no_args_is_help=True)
+bench = typer.Typer(help="Measure how fast this machine trains and analyses.", no_args_is_help=True)
 
 for _command in (
     studies.run,
@@ -62,6 +62,7 @@ for _command in (
     app.command()(_command)
 app.add_typer(bench, name="bench")
 bench.command(name="sae")(studies.bench_sae)
+bench.command(name="analysis")(studies.bench_analysis)
 
 
 def main(arguments: list[str] | None = None) -> int:

@@ -182,6 +182,7 @@ def profiles(as_json: AsJson = False) -> int:
     for row in found:
         here = (
             f"{row['device']}, {row['slots']} × {plural(row['threads'], 'thread')}"
+            + (f" on {len(row['gpus'])} GPUs" if row["gpus"] else "")
             if row["fits"]
             else row["reason"]
         )
@@ -192,11 +193,19 @@ def profiles(as_json: AsJson = False) -> int:
             style=None if row["fits"] else "dim",
         )
     out.print(table)
+    for row in found:
+        if row["gaps"]:
+            gaps = "; ".join(row["gaps"])
+            out.print(f"{row['name']}: {gaps}", markup=False, soft_wrap=True, style="dim")
     return 0
 
 
 def doctor(runs: Runs = RUNS, as_json: AsJson = False) -> int:
-    """Examine this machine: Python, torch, OpenMP, SQLite, memory, disk; each finding with its remedy."""
+    """Examine this machine, each finding with its remedy.
+
+    Python, torch, GPUs and their driver, OpenMP, SQLite, memory, the runs root and its disk, terminal, locale,
+    clock.
+    """
     from engine import doctor as examination
 
     findings = examination.examine(runs)
@@ -207,10 +216,10 @@ def doctor(runs: Runs = RUNS, as_json: AsJson = False) -> int:
         styles = {"ok": "green", "note": "dim", "warning": "yellow", "error": "red"}
         for finding in findings:
             out.print(
-                f"[{styles[finding.state]}]{finding.state:8}[/] {finding.topic:8} {finding.what}"
+                f"[{styles[finding.state]}]{finding.state:8}[/] {finding.topic:10} {escape(finding.what)}"
             )
             if finding.remedy:
-                out.print(f"{'':17} → {finding.remedy}", markup=False)
+                out.print(f"{'':19} → {finding.remedy}", markup=False)
     return 3 if unfit else 0
 
 
@@ -245,6 +254,39 @@ def bench_sae(
         print_json(found)
     else:
         out.print("\n".join(bench_lines(found)), markup=False, soft_wrap=True)
+    return 0
+
+
+def bench_analysis(
+    seeds: Annotated[
+        int | None, typer.Option("--seeds", min=2, metavar="S", help="SAEs of the cohort; 5.")
+    ] = None,
+    d_sae: Annotated[
+        int | None, typer.Option("--d-sae", min=32, metavar="F", help="Features of each; 1,024.")
+    ] = None,
+    modulus: Annotated[
+        int | None,
+        typer.Option(
+            "--modulus", min=11, metavar="P", help="A prime; P² inputs, of 113 unless given."
+        ),
+    ] = None,
+    threads: Annotated[
+        int | None, typer.Option("--threads", min=1, metavar="T", help="Threads of the process.")
+    ] = None,
+    profile: Profile = "auto",
+    as_json: AsJson = False,
+) -> int:
+    """Analyse a cohort against the clock, without N3: seconds, CPU seconds, the most memory at once."""
+    from engine.client import studies as client
+    from engine.report.tables import analysis_bench_lines
+
+    found = client.bench_analysis(
+        profile, seeds=seeds, d_sae=d_sae, modulus=modulus, threads=threads
+    )
+    if as_json:
+        print_json(found)
+    else:
+        out.print("\n".join(analysis_bench_lines(found)), markup=False, soft_wrap=True)
     return 0
 
 

@@ -27,6 +27,7 @@ from engine.study.forecast import Forecast, forecast
 from engine.study.machine import detect
 from engine.study.plan import Job, Plan, make_plan
 from engine.study.profile import (
+    KNOWN_GAPS,
     Placement,
     Profile,
     fitting,
@@ -36,6 +37,7 @@ from engine.study.profile import (
     worker_environment,
 )
 from engine.study.spec import NAME, Study, presets, read_study
+from engine.study.subject import is_prime
 from engine.study.titles import count_saes
 from engine.study.workload import find_workload
 
@@ -142,6 +144,12 @@ def check_fit(plan: Plan, cost: Forecast, runs: Path) -> None:
             f"profile {plan.placement.profile}: about {cost.memory_bytes >> 20} MB of memory are needed, "
             f"{allowed >> 20} MB allowed (memory_share); fewer slots, or smaller SAEs"
         )
+    most = max(job.memory_bytes for job in plan.jobs)
+    if plan.placement.gpus and most > plan.placement.gpu_memory_bytes:
+        raise EnvironmentUnfit(
+            f"profile {plan.placement.profile}: one job needs about {most >> 20} MB, the workers of one GPU "
+            f"may use {plan.placement.gpu_memory_bytes >> 20} MB (memory_share); smaller SAEs"
+        )
     place = runs.resolve()
     while not place.exists():
         place = place.parent
@@ -228,9 +236,42 @@ def bench_sae(
     given = {"steps": steps, "seeds": seeds, "activations": activations}
     arguments = ["--workload", workload, "--device", placement.device, "--threads", str(threads)]
     arguments += [f"--{name}={value}" for name, value in given.items() if value is not None]
-    arguments += ["--deterministic"] if placement.deterministic else []
+    arguments += placement.numerics_options()
     settings = worker_environment(placement, threads, machine.system)
     return _measurement(run_module("engine.bench", arguments, settings))
+
+
+def bench_analysis(
+    profile: str = "auto",
+    *,
+    seeds: int | None = None,
+    d_sae: int | None = None,
+    modulus: int | None = None,
+    threads: int | None = None,
+) -> dict[str, Any]:
+    """Measure in a process of its own what one analysis without N3 costs (`engine.analysis_bench`).
+
+    None stands for 5 seeds of 1,024 features mod 113, and for the threads of a lone analysis: all of the
+    profile's.
+
+    Raises:
+        InputError: there is no such profile, or the modulus is not a prime.
+        EnvironmentUnfit: this machine does not fit the profile, or has fewer cores than threads asked for.
+        JobFailed: the measurement ended without a result.
+    """
+    if modulus is not None and not is_prime(modulus):
+        raise InputError(
+            f"--modulus {modulus}", "is not a prime", "a prime from 11 on, such as 113"
+        )
+    machine = detect()
+    placement = place(read_profile(profile), machine)
+    threads = threads or placement.slots * placement.threads
+    if threads > placement.cores:
+        raise EnvironmentUnfit(f"--threads {threads}: this machine has {placement.cores} cores")
+    given = {"threads": threads, "seeds": seeds, "d-sae": d_sae, "modulus": modulus}
+    arguments = [f"--{name}={value}" for name, value in given.items() if value is not None]
+    settings = worker_environment(placement, threads, machine.system)
+    return _measurement(run_module("engine.analysis_bench", arguments, settings))
 
 
 def _measurement(printed: str) -> dict[str, Any]:
@@ -297,6 +338,8 @@ def list_profiles() -> list[dict[str, Any]]:
             "device": placement.device if placement else profile.device,
             "slots": placement.slots if placement else None,
             "threads": placement.threads if placement else None,
+            "gpus": list(placement.gpus) if placement else [],
+            "gaps": list(KNOWN_GAPS.get(placement.device if placement else profile.device, ())),
         }
         for profile, placement, reason in list_placements()
     ]

@@ -15,6 +15,7 @@ from typing import Any
 from engine.errors import JobFailed
 from engine.jobs.launch import module_environment
 from engine.study.control import Control, find_controls
+from engine.study.gpus import gpu_environment
 from engine.study.machine import detect
 from engine.study.profile import Placement, place, read_profile, worker_environment
 
@@ -89,8 +90,10 @@ class _Pool:
         placement = self._placement
         command = [sys.executable, "-P", "-m", "engine.validation", "--device", placement.device]
         command += ["--threads", str(placement.threads)]
-        command += ["--deterministic"] if placement.deterministic else []
+        command += placement.numerics_options()
         settings = worker_environment(placement, placement.threads, platform.system())
+        if placement.gpus:
+            settings |= gpu_environment(placement.gpus[len(self._processes) % len(placement.gpus)])
         process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,

@@ -33,6 +33,8 @@ class Sign:
     boot: str
     """Which boot of the machine that was."""
     beat: int = 0
+    gpu: str = ""
+    """The GPU that the worker was given, of several."""
 
 
 def boot_id() -> str:
@@ -87,10 +89,12 @@ def read_sign(path: Path) -> Sign | None:
 class Heartbeat:
     """Gives signs of life from a thread of its own for as long as it is open."""
 
-    def __init__(self, path: Path, attempt: int, every: float = BEAT_SECONDS) -> None:
+    def __init__(
+        self, path: Path, attempt: int, every: float = BEAT_SECONDS, gpu: str = ""
+    ) -> None:
         self._path, self._every = path, every
         started = start_of(os.getpid()) or ""
-        self._sign = Sign(attempt, os.getpid(), started, boot_id())
+        self._sign = Sign(attempt, os.getpid(), started, boot_id(), gpu=gpu)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True, name="heartbeat")
 

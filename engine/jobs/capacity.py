@@ -3,14 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from collections import Counter
 from collections.abc import Collection
 from pathlib import Path
+from typing import NamedTuple
 
 from engine.jobs.entry import Entry
+from engine.study.gpus import free_memory
 from engine.study.profile import Placement
 
 RESERVE_BYTES = 64 << 20
 """Space on disk that is never planned for: checkpoints, logs and the queue need some to end well."""
+
+
+class Beside(NamedTuple):
+    """A job that runs, or is about to."""
+
+    job: Entry
+    gpu: str = ""
+    """The GPU that it was given, of several."""
 
 
 class Capacity:
@@ -21,6 +32,7 @@ class Capacity:
     ) -> None:
         self.slots, self.threads = placement.slots, placement.threads
         self.memory_bytes = placement.memory_bytes
+        self._gpus, self._gpu_memory_bytes = placement.gpus, placement.gpu_memory_bytes
         self._runs, self._reserve = runs, reserve_bytes
 
     def slots_of(self, job: Entry) -> int:
@@ -30,14 +42,23 @@ class Capacity:
             wanted = max(wanted, -(-job.threads // self.threads))
         return min(self.slots, wanted)
 
-    def fits(self, job: Entry, running: Collection[Entry]) -> bool:
-        """Return whether a job can start beside those that run."""
-        if sum(map(self.slots_of, running)) + self.slots_of(job) > self.slots:
-            return False
-        if running and sum(r.memory_bytes for r in running) + job.memory_bytes > self.memory_bytes:
-            return False
-        free = free_accelerator_bytes() if job.device == "cuda" else None
-        return free is None or not running or job.memory_bytes <= free
+    def room(self, job: Entry, beside: Collection[Beside]) -> str | None:
+        """Return the GPU on which a job can start beside those that run, of several the one with the fewest
+        workers; empty where it needs none or all see the same, None where there is no room."""
+        if sum(self.slots_of(one.job) for one in beside) + self.slots_of(job) > self.slots:
+            return None
+        if not _planned(job, beside, self.memory_bytes):
+            return None
+        if job.device != "cuda":
+            return ""
+        if not self._gpus:
+            return "" if _free(job, beside, "") else None
+        workers = Counter(one.gpu for one in beside)
+        for gpu in sorted(self._gpus, key=lambda name: workers[name]):
+            there = [one for one in beside if one.gpu == gpu]
+            if _planned(job, there, self._gpu_memory_bytes) and _free(job, there, gpu):
+                return gpu
+        return None
 
     def short_of_disk(self, job: Entry | None = None) -> str:
         """Return why there is too little space for a job, or for anything; nothing if there is enough."""
@@ -48,16 +69,13 @@ class Capacity:
         return f"{free >> 20} MB of disk are free below {self._runs}, {need >> 20} MB are needed"
 
 
-def free_accelerator_bytes() -> int | None:
-    """Return the free memory of the emptiest NVIDIA device, None where nobody can say (extra `cuda`)."""
-    try:
-        import pynvml
-    except ImportError:
-        return None
-    try:
-        pynvml.nvmlInit()
-        devices = range(pynvml.nvmlDeviceGetCount())
-        handles = [pynvml.nvmlDeviceGetHandleByIndex(number) for number in devices]
-        return max((int(pynvml.nvmlDeviceGetMemoryInfo(h).free) for h in handles), default=None)
-    except pynvml.NVMLError:
-        return None
+def _planned(job: Entry, beside: Collection[Beside], allowed: int) -> bool:
+    """Return whether a job is planned to find memory; alone it may try, for a plan is only a forecast."""
+    used = sum(one.job.memory_bytes for one in beside)
+    return not beside or used + job.memory_bytes <= allowed
+
+
+def _free(job: Entry, beside: Collection[Beside], gpu: str) -> bool:
+    """Return whether a GPU has the memory of a job now; alone it may try."""
+    free = free_memory(gpu) if beside else None
+    return free is None or job.memory_bytes <= free

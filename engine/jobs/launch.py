@@ -16,6 +16,7 @@ from typing import BinaryIO, Protocol
 
 from engine.disk.heartbeat import Sign, lives
 from engine.disk.rundir import RunDirectory
+from engine.study.gpus import gpu_environment
 from engine.study.profile import Placement, worker_environment
 
 LOST = -9
@@ -44,8 +45,9 @@ class Handle(Protocol):
 class Launcher(Protocol):
     """Starts workers."""
 
-    def start(self, run: RunDirectory, attempt: int) -> Handle:
-        """Start the worker of a run directory that holds a `job.json`, for one attempt."""
+    def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> Handle:
+        """Start the worker of a run directory that holds a `job.json`, for one attempt, on one GPU of several
+        if it is named."""
 
     def wait(self, seconds: float) -> None:
         """Return after some seconds, or sooner when a worker may have ended."""
@@ -88,7 +90,7 @@ class LocalLauncher:
         self._command = [python, "-P", "-m", "engine.worker"]
         self._leash = leash
 
-    def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
+    def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> LocalHandle:
         """Start `python -P -m engine.worker DIR`; its output is appended to the run's log.
 
         -P keeps the user's current folder out of the worker's imports.
@@ -101,7 +103,7 @@ class LocalLauncher:
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=module_environment({}),
+                env=module_environment(gpu_environment(gpu)),
             )
         return LocalHandle(process)
 
@@ -122,7 +124,7 @@ class AdoptedHandle:
     """A worker that another process has started."""
 
     def __init__(self, sign: Sign) -> None:
-        self._sign = sign
+        self._sign, self.gpu = sign, sign.gpu
 
     def poll(self) -> int | None:
         """Return None while it runs, then `UNKNOWN`: only its parent is told the code."""
@@ -206,7 +208,12 @@ class NurseryLauncher:
         self._codes: dict[int, int] = {}
         self._killed: dict[str, float] = {}
 
-    def start(self, run: RunDirectory, attempt: int) -> ForkedHandle:
+    def start(
+        self,
+        run: RunDirectory,
+        attempt: int,
+        gpu: str = "",  # noqa: ARG002  forks compute on the CPU
+    ) -> ForkedHandle:
         """Ask for the worker of a run directory; its output is appended to the run's log."""
         directory = str(run.path.resolve())
         self._pids.pop(directory, None)

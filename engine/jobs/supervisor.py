@@ -21,7 +21,7 @@ from engine.disk.rundir import RunDirectory
 from engine.disk.text import visible_line
 from engine.errors import CorruptArtifact, HusaiError, InputError
 from engine.jobs import failures
-from engine.jobs.capacity import RESERVE_BYTES, Capacity
+from engine.jobs.capacity import RESERVE_BYTES, Beside, Capacity
 from engine.jobs.entry import CANCEL, ENDED, Entry
 from engine.jobs.events import Event, silence
 from engine.jobs.launch import Handle, Launcher
@@ -117,8 +117,8 @@ class Supervisor:
         except BaseException:
             self._placed, self._orphans = before, True
             raise
-        for job, file in claimed:
-            self._start(job, file)
+        for one, file in claimed:
+            self._start(one.job, file, one.gpu)
 
     def careful_tick(self) -> None:
         """Do everything that is due now; what a full disk or a locked database keeps from being done waits."""
@@ -211,11 +211,12 @@ class Supervisor:
             handle = adopt(run, job.attempt)
             said = "taken over" if handle else "found without a worker"
             log.info("%s: attempt %d %s", visible_line(job.name), job.attempt, said)
-            self._place(job, run, handle or Gone(), adopted=True)
+            there = handle or Gone()
+            self._place(Beside(job, there.gpu), run, there, adopted=True)
 
-    def _place(self, job: Entry, run: RunDirectory, handle: Handle, *, adopted: bool) -> None:
-        lease = Lease(self.limits.lease_seconds)
-        placed = Placed(job, job.attempt, run, handle, lease, adopted=adopted)
+    def _place(self, one: Beside, run: RunDirectory, handle: Handle, *, adopted: bool) -> None:
+        job, lease = one.job, Lease(self.limits.lease_seconds)
+        placed = Placed(job, job.attempt, run, handle, lease, adopted=adopted, gpu=one.gpu)
         self._placed[job.directory] = placed
         self._report(Event("started", job))
 
@@ -311,9 +312,9 @@ class Supervisor:
                 self._report(Event("skipped", job, message=reason))
         self._orphans = False
 
-    def _claim_ready(self) -> list[tuple[Entry, str]]:
-        """Claim what there is room for; return each with its job file."""
-        claimed: list[tuple[Entry, str]] = []
+    def _claim_ready(self) -> list[tuple[Beside, str]]:
+        """Claim what there is room for; return each, its GPU decided, with its job file."""
+        claimed: list[tuple[Beside, str]] = []
         now = time.monotonic()
         self._later = {one: due for one, due in self._later.items() if due > now}
         trouble = ""
@@ -329,8 +330,9 @@ class Supervisor:
                 self._refuse(job, failure.sort, failure.message)
                 continue
             # Strictly in turn: a job that needs every slot would otherwise wait for ever behind small ones.
-            beside = [*(placed.job for placed in self.running), *(one for one, _ in claimed)]
-            if not self.capacity.fits(job, beside):
+            beside = [Beside(placed.job, placed.gpu) for placed in self.running]
+            beside += [one for one, _ in claimed]
+            if (gpu := self.capacity.room(job, beside)) is None:
                 break
             if trouble := self.capacity.short_of_disk(job):
                 if not self.trouble:
@@ -338,7 +340,7 @@ class Supervisor:
                 break
             # The run directory may remember attempts that the queue, restored from a copy, does not.
             if (found := self.queue.claim(job.directory, above=run.newest_attempt())) is not None:
-                claimed.append(found)
+                claimed.append((Beside(found[0], gpu), found[1]))
         self._set_trouble(trouble)
         return claimed
 
@@ -371,12 +373,12 @@ class Supervisor:
             if run.read_job()["policy"] != policy:
                 run.set_policy(policy)
 
-    def _start(self, job: Entry, file: str) -> None:
+    def _start(self, job: Entry, file: str, gpu: str) -> None:
         try:
             run = self.root.run(job.directory)
             run.create(json.loads(file))
             run.begin_attempt(job.attempt)
-            handle = self._launcher.start(run, job.attempt)
+            handle = self._launcher.start(run, job.attempt, gpu)
         except (HusaiError, OSError) as error:
             if not (lack := failures.want_of_room(error)):
                 self._spoil(job, error)
@@ -386,7 +388,7 @@ class Supervisor:
             self._set_trouble(lack)
             return
         log.info("%s: attempt %d started", visible_line(job.name), job.attempt)
-        self._place(job, run, handle, adopted=False)
+        self._place(Beside(job, gpu), run, handle, adopted=False)
 
 
 @contextmanager

@@ -49,6 +49,8 @@ class Placed:
     lease: Lease
     started: float = field(default_factory=time.monotonic)
     adopted: bool = False
+    gpu: str = ""
+    """The GPU that it was given, of several."""
     asked: bool = False
     """Whether we have asked it to leave."""
     _asked_at: float = -math.inf
@@ -110,6 +112,8 @@ def adopt(run: RunDirectory, attempt: int) -> AdoptedHandle | None:
 
 class Gone:
     """A worker that is no more."""
+
+    gpu = ""
 
     def poll(self) -> int:
         """Return the code of an end that nobody saw."""

@@ -49,17 +49,18 @@ class _Seen(NamedTuple):
 
 @dataclass
 class ActivationSample:
-    """Collects the latents of one seed after another, on the same inputs; measured once all are there."""
+    """Collects the latents of each seed, on the same inputs; measured once all are there."""
 
     grid: Tensor
     """Rows of the activations by position: [n, n] on a torus of pairs, [N] for rows in no order."""
     seed: int = 0
     """Of the inputs drawn and of the shifts."""
-    seen: list[_Seen] = field(default_factory=list)
+    seen: dict[int, _Seen] = field(default_factory=dict)
+    """By the place of the seed."""
 
     def __post_init__(self) -> None:
-        self.generator = torch.Generator().manual_seed(self.seed)
-        order = torch.randperm(self.grid.numel(), generator=self.generator)
+        generator = torch.Generator().manual_seed(self.seed)
+        order = torch.randperm(self.grid.numel(), generator=generator)
         self.positions_R = order[:INPUTS].sort().values
 
     @property
@@ -67,8 +68,10 @@ class ActivationSample:
         """The rows of the activations that are used."""
         return self.grid.flatten()[self.positions_R]
 
-    def add(self, z_NF: Tensor, live_F: Tensor) -> None:
-        """Take the latents of the next seed over all N inputs, and which of them are live.
+    def add(self, s: int, z_NF: Tensor, live_F: Tensor) -> None:
+        """Take the latents of the seed at place s over all N inputs, and which of them are live.
+
+        What is drawn depends on s alone, so seeds may be added in any order, by several threads at once.
 
         Of those, features that fire on fewer than 10 of the inputs used are left out: maps of two or three
         spikes correlate by .2 by chance.
@@ -84,14 +87,17 @@ class ActivationSample:
         plain_RF = z_NF[self.rows_R]
         if not bool(torch.isfinite(plain_RF).all()):
             raise InputError("latents", "hold a value that is not finite", "finite activations")
-        kept_F = live_F & ((plain_RF > 0).sum(0) >= LIVE_COUNT)
-        self.seen.append(_Seen(plain_RF[:, kept_F], self._shift(z_NF, kept_F)))
+        # numpy, because torch takes ten times as long to sum booleans down the rows.
+        fires_F = torch.from_numpy((plain_RF.numpy() > 0).sum(0))
+        kept_F = live_F & (fires_F >= LIVE_COUNT)
+        self.seen[s] = _Seen(plain_RF[:, kept_F], self._shift(s, z_NF, kept_F))
 
-    def _shift(self, z_NF: Tensor, kept_F: Tensor) -> Tensor:
+    def _shift(self, s: int, z_NF: Tensor, kept_F: Tensor) -> Tensor:
         """The kept latents at the same positions of maps shifted by random offsets [R, A]."""
         features_A = kept_F.nonzero().flatten()
         sizes = self.grid.shape
-        offsets = [torch.randint(n, (len(features_A),), generator=self.generator) for n in sizes]
+        generator = torch.Generator().manual_seed(self.seed + 1 + s)
+        offsets = [torch.randint(n, (len(features_A),), generator=generator) for n in sizes]
         # Position r is (r // n, r % n) on a torus of n × n, and (0, r) in a row of N.
         width = sizes[-1]
         places = (self.positions_R // width, self.positions_R % width)[-len(sizes) :]
@@ -107,7 +113,8 @@ class ActivationSample:
         The null is held fixed in the jackknife; it is the mean over rings of seeds (each with the next),
         the shifted maps of one side against the plain ones of the other.
         """
-        sizes = [seen.plain_RA.shape[1] for seen in self.seen]
+        every = [one for _, one in sorted(self.seen.items())]
+        sizes = [seen.plain_RA.shape[1] for seen in every]
         about = {
             "inputs": {"used": len(self.positions_R), "of": self.grid.numel()},
             "n_per_seed": sizes,
@@ -122,10 +129,10 @@ class ActivationSample:
                 else f"no latent fires on {LIVE_COUNT} of the inputs used in {sizes.count(0)} of {count} seeds"
             )
             return {**about, **{name: _blank(reason) for name in MEASURES}}
-        plain = [standardised(seen.plain_RA) for seen in self.seen]
-        shifted = [standardised(seen.shifted_RA) for seen in self.seen]
-        on = [(seen.plain_RA > 0).float() for seen in self.seen]
-        moved = [(seen.shifted_RA > 0).float() for seen in self.seen]
+        plain = [standardised(seen.plain_RA) for seen in every]
+        shifted = [standardised(seen.shifted_RA) for seen in every]
+        on = [(seen.plain_RA > 0).float() for seen in every]
+        moved = [(seen.shifted_RA > 0).float() for seen in every]
         pairs = list(combinations(range(count), 2))
         ring = [(s, (s + 1) % count) for s in range(count if count > 2 else 1)]
         seen = side_by_side(

@@ -6,13 +6,15 @@ Shapes: S = seeds, F = features of a dictionary.
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError
+from engine.metrics.matching import Assignment
 from engine.metrics.nulls import Null, StepZero, kappa
 from engine.metrics.similarity import Sign
 from engine.metrics.uncertainty import Verdict
@@ -102,6 +104,10 @@ class Stability:
     agreements: tuple[Agreement, ...]
     step_zero: StepZero | None
     features: FeatureAgreement
+    matchings: Mapping[SubsetName, Mapping[tuple[int, int], Assignment]] = field(
+        default_factory=dict
+    )
+    """Which rows of a subset were matched one to one, for each pair of seeds s < t; places count its rows."""
 
     def agreement(self, metric: str, subset: SubsetName = "all") -> Agreement:
         """The agreement of that name; raises InputError if there is none."""

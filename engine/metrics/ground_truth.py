@@ -295,10 +295,12 @@ def random_directions(n: int, d: int, seed: int, like_RD: Tensor | None = None) 
     """n Gaussian directions [n, d]: isotropic, or with the covariance of activations `like_RD`."""
     generator = torch.Generator().manual_seed(seed)
     g = torch.randn(n, d, dtype=torch.float64, generator=generator)
-    if like_RD is None:
-        return g
-    values, vectors = _covariance(like_RD)
-    return (g * values.sqrt()) @ vectors.T
+    return g if like_RD is None else _shaped(g, *_covariance(like_RD))
+
+
+def _shaped(g_ND: Tensor, values_D: Tensor, vectors_DD: Tensor) -> Tensor:
+    """Isotropic directions with the covariance of those eigenvalues and eigenvectors."""
+    return (g_ND * values_D.sqrt()) @ vectors_DD.T
 
 
 def baselines(
@@ -318,12 +320,13 @@ def baselines(
     d = X_RD.shape[1]
     if neurons_MD is None:
         neurons_MD = torch.cat([torch.eye(d), -torch.eye(d)])
-    seeds = tuple(seeds)
+    isotropic = [random_directions(size, d, seed) for seed in seeds]
+    spectrum = _covariance(X_RD)
     dictionaries = {
         "neurons": [neurons_MD],
         "pca": [pca_directions(X_RD)],
-        "random": [random_directions(size, d, seed) for seed in seeds],
-        "random_covariance": [random_directions(size, d, seed, X_RD) for seed in seeds],
+        "random": isotropic,
+        "random_covariance": [_shaped(g_ND, *spectrum) for g_ND in isotropic],
     }
     return {
         name: tuple(recover(D, truth, name=name, rank=rank) for D in group)

@@ -6,10 +6,10 @@ D = input dimension.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -61,8 +61,8 @@ def check_tau(tau: float) -> None:
 
 def assignment(cosine_AB: Tensor) -> Assignment:
     """The one-to-one matching of largest total cosine (Hungarian); about n^2.5 in time."""
-    cost_AB = -cosine_AB.detach().cpu().numpy().astype(np.float64)
-    rows, columns = linear_sum_assignment(cost_AB)
+    cosine = cosine_AB.detach().cpu().numpy().astype(np.float64, copy=False)
+    rows, columns = linear_sum_assignment(cosine, maximize=True)
     return Assignment(torch.from_numpy(rows), torch.from_numpy(columns))
 
 
@@ -204,16 +204,25 @@ def _strict_shares(
 def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     """The results of a task for each item, in order, on as many threads at once as torch was given.
 
-    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter.
+    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter. A task has
+    one thread of torch's: threads of threads would take turns, and results would depend on their number.
     """
-    threads, left, found = torch.get_num_threads(), iter(items), list[Found]()
+    threads, left, found = torch.get_num_threads(), iter(items), deque[Future[Found]]()
+    results = list[Found]()
     if threads == 1:
         return [task(item) for item in left]
-    with ThreadPoolExecutor(threads) as pool:
-        # As many as there are threads: all items of a large study at once would not fit in memory.
-        while batch := list(islice(left, threads)):
-            found += pool.map(task, batch)
-    return found
+    try:
+        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+            # As many as there are threads: all items of a large study at once would not fit in memory.
+            for item in left:
+                found.append(pool.submit(task, item))
+                if len(found) > threads:
+                    results.append(found.popleft().result())
+            results += [one.result() for one in found]
+    finally:
+        # Each of the pool's threads has set the default of those to come as well.
+        torch.set_num_threads(threads)
+    return results
 
 
 def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:
@@ -224,14 +233,19 @@ def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str,
 
 
 def pair_values(
-    cosine_AB: Tensor, taus: tuple[float, ...], encoder_AB: Tensor | None = None
+    cosine_AB: Tensor,
+    taus: tuple[float, ...],
+    encoder_AB: Tensor | None = None,
+    pair: Assignment | None = None,
 ) -> list[float]:
     """Every metric of one pair of dictionaries, ordered as `metric_names(taus, strict=True)`.
+
+    `pair` is the cosines' matching, where it is known.
 
     Without encoders the strict shares are those of tied weights: Hungarian pairs with decoder
     cosine >= tau, which is the most that any encoders could give.
     """
-    pair = assignment(cosine_AB)
+    pair = pair or assignment(cosine_AB)
     matched_P = cosine_AB.cpu()[pair.rows, pair.columns]
     values = [mean_max(cosine_AB), float(matched_P.mean())]
     values += shared(cosine_AB, taus)

@@ -110,8 +110,13 @@ def expected_max_cos(n: int, d: float, sign: Sign = "signed") -> float:
 
 @lru_cache(maxsize=64)
 def _log_cdf_on_grid(d: float, sign: Sign) -> tuple[Floats, Floats]:
-    """Log F(x) and log F(-x) of the grid, the same for dictionaries of all sizes."""
-    return _log_cdf(_GRID, d, sign), _log_cdf(-_GRID, d, sign)
+    """Log F(x) and log F(-x) of the grid, the same for dictionaries of all sizes; without signs no
+    cosine is below 0."""
+    below = np.full_like(_GRID, -np.inf) if sign == "abs" else _log_cdf(-_GRID, d, sign)
+    if sign == "abs":
+        return _log_cdf(_GRID, d, sign), below
+    # F(x) = 1 - F(-x), and F(-x) is at most a half: nothing is lost.
+    return np.log1p(-np.exp(below)), below
 
 
 def isotropic_mean_max_cos(n_a: int, n_b: int, d: float, sign: Sign = "signed") -> float:

@@ -10,6 +10,9 @@ N4 untrained  SAEs of the same settings and seeds on activations of the same tra
 N6            true planes turned by random angles, what lies outside them drawn (`phase_null`): admissible
               where planes exist. Where atoms hardly lie in them it comes down to N2.
 
+Each takes a matching for every pair, so they are measured on the subset that carries the headline alone; the
+other lists them with `ELSEWHERE` as the reason.
+
 Shapes: S = seeds, N = features of one seed, F = features of a dictionary, D = input dimension, M = metrics.
 """
 
@@ -38,6 +41,7 @@ ANOTHER_QUESTION = (
     "asks what the model's training adds, not what chance gives: it decides no verdict"
 )
 NOT_ASKED = "not trained: `analysis.untrained` is off"
+ELSEWHERE = "measured on live features alone, which carry the headline"
 
 
 @dataclass(frozen=True)
@@ -81,6 +85,15 @@ def make_rungs(
         _measured(STEP_ZERO, start, CHECK if start else "no start was given", setting),
         _measured(UNTRAINED, twins, _untrained_reason(beside), setting),
         _phases(decoders, beside, setting),
+    ]
+
+
+def unmeasured_rungs(reason: str, taus: tuple[float, ...]) -> list[Rung]:
+    """The same rungs without values, for that reason."""
+    count = len(metric_names(taus, strict=True))
+    return [
+        Rung((Null(name, math.nan, math.nan, 0, False, reason),) * count)
+        for name in (STEP_ZERO, UNTRAINED, PHASES)
     ]
 
 

@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
 from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
-from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
+from engine.metrics.matching import Assignment, best_two, check_tau, metric_names, mutual_neighbours
 from engine.metrics.nulls import (
     Null,
     check_draws,
@@ -29,7 +29,7 @@ from engine.metrics.nulls import (
     max_cos_p,
     step_zero,
 )
-from engine.metrics.rungs import Beside, Rung, make_rungs
+from engine.metrics.rungs import ELSEWHERE, Beside, Rung, make_rungs, unmeasured_rungs
 from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
 from engine.metrics.twin_counts import as_many
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean, verdict
@@ -87,7 +87,8 @@ def measure_stability(
     verdict: on data with nothing to find, N0 to N2 let SAEs pass as weakly stable. Seeds that are
     not `independent` (one start or start data for all, pinned rows, a loss that draws them together) are
     judged against N3 alone; `dependence` is why, for people, and says by itself that they are not. With
-    `beside`, the ladder has N4 and N6 as well.
+    `beside`, the ladder has N4 and N6 as well: on live features, or on all where the live ones cannot be
+    measured; the other subset lists them with the reason.
 
     Raises InputError for fewer than two seeds, shapes that do not fit each other, values that are
     not finite, a seed whose decoder is all zero, or fewer than 20 draws.
@@ -104,11 +105,7 @@ def measure_stability(
     setting = Setting(activation_covariance_DD, sign, draws, tau, reason)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
-    agreements = _agreements(every, setting, beside)
-    if _same(every, live) and _twins_are_live(beside):
-        agreements += [replace(agreement, subset="live") for agreement in agreements]
-    else:
-        agreements += _agreements(live, setting, beside)
+    agreements, matchings = _both(every, live, setting, beside)
     return Stability(
         n_seeds=len(decoders_SFD),
         sign=sign,
@@ -117,6 +114,7 @@ def measure_stability(
         agreements=tuple(agreements),
         step_zero=None if initial_SFD is None else step_zero(initial_SFD, sign),
         features=_features(decoders_SFD, activation_covariance_DD, sign),
+        matchings=matchings,
     )
 
 
@@ -212,31 +210,62 @@ def _twins_are_live(beside: Beside | None) -> bool:
     )
 
 
-def _agreements(subset: _Subset, setting: Setting, beside: Beside | None) -> list[Agreement]:
-    """All metrics of one subset."""
+def _both(
+    every: _Subset, live: _Subset, setting: Setting, beside: Beside | None
+) -> tuple[list[Agreement], dict[SubsetName, dict[tuple[int, int], Assignment]]]:
+    """All metrics of all and of live features, and the matchings of both."""
+    same = _same(every, live) and _twins_are_live(beside)
+    # Live features carry the headline where there are any in every seed: rungs of the others cost as much
+    # again, and nothing is decided by them.
+    found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
+    agreements = _agreements(every, setting, beside, found["all"], rungs=same or bool(live.reason))
+    if same:
+        agreements += [replace(agreement, subset="live") for agreement in agreements]
+        found["live"] = found["all"]
+    else:
+        agreements += _agreements(live, setting, beside, found["live"], rungs=True)
+    return agreements, found
+
+
+def _agreements(
+    subset: _Subset,
+    setting: Setting,
+    beside: Beside | None,
+    matchings: dict[tuple[int, int], Assignment],
+    *,
+    rungs: bool,
+) -> list[Agreement]:
+    """All metrics of one subset; `rungs` is whether N4 and N6 are measured on it, or only listed.
+
+    The matching of each pair of seeds is left in `matchings`.
+    """
     names = metric_names(setting.taus, strict=subset.encoders is not None)
     if subset.reason:
         return [_missing(name, subset, setting) for name in names]
-    observed_MSS = pair_table(subset.decoders, subset.encoders, setting)
+    observed_MSS = pair_table(subset.decoders, subset.encoders, setting, matchings)
     surrogate_MSS: Sequence[Floats | None] = [None] * len(names)
     if subset.surrogate is not None:
         found_MSS = list(pair_table(subset.surrogate, None, setting))
         counts = [len(rows) for rows in subset.decoders]
         surrogate_MSS = as_many(found_MSS, subset.surrogate, counts, setting.taus, setting.sign)
     ladder = make_ladder(subset.decoders, setting)
-    rungs: list[Rung] = []
+    steps: list[Rung] = []
     if beside is not None:
         live = subset.name == "live"
-        rungs = make_rungs(subset.decoders, subset.masks_SF, beside, setting, live)
+        steps = (
+            make_rungs(subset.decoders, subset.masks_SF, beside, setting, live)
+            if rungs
+            else unmeasured_rungs(ELSEWHERE, setting.taus)
+        )
     agreements = []
     for m, name in enumerate(names):
         nulls = ladder.nulls(m)
         if setting.dependence:
             nulls = [replace(null, admissible=False, reason=setting.dependence) for null in nulls]
         nulls.append(surrogate_null(surrogate_MSS[m], subset.surrogate_reason))
-        nulls += [rung.nulls[m] for rung in rungs]
+        nulls += [rung.nulls[m] for rung in steps]
         paired = {
-            rung.nulls[m].name: rung.pairs_MSS[m] for rung in rungs if rung.pairs_MSS is not None
+            rung.nulls[m].name: rung.pairs_MSS[m] for rung in steps if rung.pairs_MSS is not None
         }
         fake_SS = surrogate_MSS[m]
         if fake_SS is not None:

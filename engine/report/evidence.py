@@ -135,7 +135,19 @@ def _matrix(cohort: Record) -> str:
         rows.append([*start, *nulls, fraction(cell["kappa"], kappa_digits(cell)), bounds, verdict])
     heads = [f">{short_null(name)}" for name in names]
     columns = ("metric", "features", ">observed", *heads, ">κ", "95 % CI", "verdict")
-    return table(columns, rows)
+    return table(columns, rows) + _elsewhere(cohort)
+
+
+def _elsewhere(cohort: Record) -> str:
+    """Return why nulls of the headline have no value on other features; nothing if they have."""
+    measured = {null["name"] for null in headline(cohort)["nulls"] if null["value"] is not None}
+    found: dict[tuple[str, str], list[str]] = {}
+    for subset, cell in cohort["stability"][cohort["headline"]["metric"]].items():
+        for null in (cell or {}).get("nulls", ()):
+            if null["value"] is None and null["name"] in measured:
+                found.setdefault((subset, null["reason"]), []).append(str(null["name"]))
+    said = [f"Of {on} features, {', '.join(names)}: {why}." for (on, why), names in found.items()]
+    return paragraph(" ".join(said), "note") if said else ""
 
 
 def _null_cell(null: Record | None, cell: Record) -> Cell:

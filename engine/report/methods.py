@@ -223,4 +223,6 @@ def _numerics(summary: Record) -> str:
     precise = f", {numbers} matrix products while training" if numbers else ""
     if environment.get("deterministic"):
         precise += ", deterministic kernels"
+    if environment.get("tf32"):
+        precise += ", float32 products rounded to TF32"
     return f"Profile {summary['profile']}{where}{precise}{took}; {said or 'versions not recorded'}."

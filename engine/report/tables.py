@@ -371,3 +371,14 @@ def bench_lines(found: Record) -> list[str]:
         f"floor  {floor['total']:.3f} ms = {parts}",
         f"share  {percent(found['share_of_floor'])} of the floor reached",
     ]
+
+
+def analysis_bench_lines(found: Record) -> list[str]:
+    """Return what `husai-engine bench analysis` measured, in lines."""
+    return [
+        f"one analysis without N3: {plural(found['seeds'], 'seed')}, {found['d_in']} → {found['d_sae']:,}, "
+        f"{found['inputs']:,} inputs, {plural(found['threads'], 'thread')}",
+        f"data   {found['data']}; {percent(found['live'])} of the features are live",
+        f"time   {found['seconds']:.2f} s; {found['cpu_seconds']:.2f} s of computing, all cores together",
+        f"memory {found['peak_bytes'] / 1e6:,.0f} MB at most",
+    ]

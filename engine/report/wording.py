@@ -84,9 +84,12 @@ def spread(value: Record | None, digits: int = 2) -> str:
 
 
 def kappa_digits(cell: Record) -> int:
-    """Return how many digits κ and its interval need: three where two would round a bound to nothing."""
-    values = [cell.get(name) for name in ("kappa", "ci_low", "ci_high")]
-    return 3 if any(value is not None and 0 < abs(value) < 0.005 for value in values) else 2
+    """Return how many digits κ and its interval need: three where two would round a bound to nothing, or the
+    interval to less than two of its last digit."""
+    value, low, high = (cell.get(name) for name in ("kappa", "ci_low", "ci_high"))
+    tiny = any(one is not None and 0 < abs(one) < 0.005 for one in (value, low, high))
+    narrow = low is not None and high is not None and 0 < high - low < 0.02
+    return 3 if tiny or narrow else 2
 
 
 def interval(cell: Record, joint: str = ", ") -> str:

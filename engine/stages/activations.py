@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
@@ -17,19 +19,10 @@ from engine.subjects.surrogate import moments
 from engine.subjects.transformer import make_transformer, read_network
 from engine.subjects.transformer import network as network_of
 
-CONSTANT = 1e-12
-"""Variance, relative to the squared mean, up to which activations do not vary: before the first attention, say,
-the token `=` is all there is."""
-
 
 def run(context: Context) -> Result:
     """Read the activations: for `modular` over the full grid, row a·p + b, at the read position; with
-    `untrained`, of the transformer as its training found it (N4).
-
-    Raises:
-        GateFailed: the subject failed a gate and the study wants gates to hold.
-        JobFailed: every input has the same activation, so that there is nothing to learn.
-    """
+    `untrained`, of the transformer as its training found it (N4)."""
     subject_run, hook = context.inputs["subject"], str(context.config["hook"])
     gates = subject_run.read_result().get("gates")
     if gates and not gates["passed"] and context.policy.get("gates") == "enforce":
@@ -49,10 +42,11 @@ def run(context: Context) -> Result:
         x_ND = load_planted(subject_run.artifacts).activations
         groups_N = torch.arange(len(x_ND))
     mean_D, covariance_DD = moments(x_ND)
-    size = float(mean_D.square().sum())
-    if not float(covariance_DD.trace()) > CONSTANT * size:
-        raise JobFailed(f"activations at {hook} are the same for every input: nothing to learn")
     variance, first = rank_one_share(covariance_DD)
+    if variance == 0:
+        raise JobFailed(
+            f"the activations at {hook} are the same for all inputs: nothing to train on"
+        )
     tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
     save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
     return {
@@ -71,7 +65,8 @@ def rank_one_share(covariance_DD: Tensor) -> tuple[float, float]:
     SAEs that explain less than that were not trained (science.md §7, 15).
     """
     variances_D = torch.linalg.eigvalsh(covariance_DD).flip(0).clamp_min(0)
-    return float(variances_D.sum()), float(variances_D[0] / variances_D.sum())
+    variance = float(variances_D.sum())
+    return variance, float(variances_D[0]) / variance if variance else math.nan
 
 
 def _harvest(

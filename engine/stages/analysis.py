@@ -15,6 +15,7 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
+from engine.metrics.matching import side_by_side
 from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
@@ -205,7 +206,7 @@ def _truth(
 
     def see(s: int, z_NF: Tensor) -> None:
         survey.see(s, z_NF)
-        sample.add(z_NF, live_SF[s])
+        sample.add(s, z_NF, live_SF[s])
 
     if isinstance(subject, Modular):
         held_out = read_held_out(inputs["cohort"])
@@ -213,8 +214,7 @@ def _truth(
             subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, see
         )
     else:
-        for s in range(len(saes.seeds)):
-            see(s, latents(saes, s, x_ND))
+        side_by_side(lambda s: see(s, latents(saes, s, x_ND)), range(len(saes.seeds)))
         truth = score_planted(run, x_ND, saes, live_SF)
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)

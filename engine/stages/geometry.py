@@ -90,7 +90,8 @@ class Survey:
     """Copies in the first seed, were phases of its maps random."""
 
     def see(self, s: int, codes_NF: Tensor) -> None:
-        """Look at the latents of seed `s`; those of a modular subject are of all pairs."""
+        """Look at the latents of seed `s`; those of a modular subject are of all pairs. Seeds may come in any
+        order, from several threads at once."""
         generator = torch.Generator().manual_seed(0)
         rows = torch.randperm(len(codes_NF), generator=generator)[:SAMPLED_INPUTS]
         chosen = _evenly(torch.arange(codes_NF.shape[1]), SAMPLED_FEATURES)
@@ -101,7 +102,7 @@ class Survey:
             swap_F = symmetry.swap_symmetry(codes_NF, self.modular.modulus)
             maps = self._maps(s, codes_NF)
         shifts = None if maps is None else _shifts(maps)
-        if not self.seen:
+        if s == 0:
             self.independent = sparsity.coactivation(sparsity.independent_firings(on_NF))
             if maps is not None:
                 self.scrambled = _shifts(symmetry.randomise_phases(maps))

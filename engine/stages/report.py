@@ -163,6 +163,7 @@ def _provenance(jobs: dict[str, RunDirectory], config: dict[str, Any]) -> dict[s
         "versions": last["versions"],
         "environment": {**last["environment"], "threads": last["threads"], **last["placement"]},
         "thread_pools": last["thread_pools"],
+        "numerics": last.get("numerics", {}),
         "seeds": {
             "init_seeds": study["seeds"],
             "vary": study["vary"],

@@ -10,7 +10,7 @@ Shapes: S seeds, N inputs, D width, F latents, P matched pairs, A, B features of
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -32,7 +32,7 @@ from engine.metrics.distances import (
     WARNINGS,
     matched_distances,
 )
-from engine.metrics.matching import assignment
+from engine.metrics.matching import Assignment, assignment
 from engine.metrics.nulls import Law, draw_rows
 from engine.metrics.seriation import seed_order
 from engine.metrics.similarity import Sign, cosine_matrix, enc_dec_alignment
@@ -111,7 +111,9 @@ def measure_similarity(
     sign = stability.sign
     subset, ours, theirs, why = _sides(saes, live_SF, twin, twin_live_SF, stability)
     n_seeds = len(saes.seeds)
-    found = _walk(ours, sign, list(combinations(range(n_seeds), 2)))
+    pairs = list(combinations(range(n_seeds), 2))
+    # Of the same rows in the same order: matching them again would give the same, and take as long.
+    found = _walk(ours, sign, pairs, stability.matchings.get(subset, {}))
     other = None if theirs is None else _walk(theirs, sign, _enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)
     covariance_DD = moments(x_ND)[1]
@@ -190,8 +192,13 @@ def _enough_pairs(side: Side) -> list[Pair]:
     return (every[::2] + every[1::2])[:count]
 
 
-def _walk(side: Side, sign: Sign, matched: Collection[Pair]) -> Found:
-    """Compare every pair of seeds once; match one to one the pairs that are named."""
+def _walk(
+    side: Side,
+    sign: Sign,
+    matched: Collection[Pair],
+    known_pairs: Mapping[Pair, Assignment] | None = None,
+) -> Found:
+    """Compare every pair of seeds once; match one to one the pairs that are named, or take what is known."""
     rows = side.rows
     places = [kept_F.nonzero().flatten() for kept_F in side.kept_SF]
     mmcs_SS = np.full((len(rows), len(rows)), np.nan)
@@ -204,7 +211,7 @@ def _walk(side: Side, sign: Sign, matched: Collection[Pair]) -> Found:
         first, second = places[s].numpy()[links.first], places[t].numpy()[links.second]
         found.links[s, t] = Links(first, second, links.cosine)
         if (s, t) in matched:
-            pair = assignment(cosine_AB)
+            pair = (known_pairs or {}).get((s, t)) or assignment(cosine_AB)
             found.matched[s, t] = (places[s][pair.rows], places[t][pair.columns])
     return found
 

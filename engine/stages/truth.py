@@ -32,6 +32,7 @@ from engine.metrics.ground_truth import (
     random_directions,
     recover,
 )
+from engine.metrics.matching import side_by_side
 from engine.metrics.nulls import effective_rank
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
@@ -45,7 +46,8 @@ from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
 
 Columns = dict[str, Tensor]
-CHUNK = 4096
+CHUNK = 1024
+"""Inputs encoded at once: of 1,024 latents, what is kept and what is not stay in a core's cache."""
 BASELINE_SEEDS = range(5)
 
 
@@ -80,11 +82,11 @@ def score_modular(
     """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing,
     and what its features do to the answers.
 
-    `see` is shown the latents [N, F] of every seed, by its place: they are computed once.
+    `see` is shown the latents [N, F] of every seed, by its place: they are computed once, and those of several
+    seeds at once where there are threads for it.
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
-    `take` is given the latents [N, F] of each seed and which of them are live.
     """
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]
@@ -93,24 +95,25 @@ def score_modular(
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
     downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
     model = Interventions(problem, downstream, x_ND, held_out, ks, task)
-    scores: list[tuple[Recovery, FeatureScores]] = []
-    columns: list[Columns] = []
-    effects: list[SeedEffects] = []
-    for s in range(len(saes.seeds)):
+
+    def score(s: int) -> tuple[Recovery, FeatureScores, SeedEffects]:
         recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
         z_NF = latents(saes, s, x_ND)
         see(s, z_NF)
         maps = score_features(z_NF, p, task)
-        scores.append((recovery, maps))
-        columns.append(_modular_columns(recovery, maps, found))
-        effects.append(_intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found))
+        effects = _intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found)
+        return recovery, maps, effects
+
+    scored = side_by_side(score, range(len(saes.seeds)))
+    scores = [(recovery, maps) for recovery, maps, _ in scored]
+    effects = [one for _, _, one in scored]
+    columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
     once = start.select(start.seeds[0])
     untrained = model.splice(once.decode(once.encode(x_ND))[0])
     neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
     controls = baselines(
         x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
     )
-    null = scores[0][0].null
     summary = {
         **_plane_summary(found, scores, rank),
         "baselines": baseline_summary(controls),
@@ -122,7 +125,7 @@ def score_modular(
     }
     recovered = spread([one.splice["loss_recovered"] for one in effects])
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
-    warnings = _power_warnings(null, rank)
+    warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
 
 
@@ -259,7 +262,10 @@ def _finite(value: float) -> float | None:
 def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
     """Return the latents of one seed over all activations, [N, F], computed in chunks."""
     one = saes.select(saes.seeds[number]).architecture()
-    return torch.cat([one.encode(rows[None])[0] for rows in x_ND.split(CHUNK)])
+    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
+    for rows, z in zip(x_ND.split(CHUNK), z_NF.split(CHUNK), strict=True):
+        z.copy_(one.encode(rows[None])[0])
+    return z_NF
 
 
 def neuron_directions(run: RunDirectory, hook: str, width: int) -> Tensor | None:

@@ -10,9 +10,10 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
+
+from engine.study.gpus import least_memory, visible_gpus
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ class Machine:
     missing: dict[str, str]
     """Unusable device → why."""
     device_memory: Mapping[str, int] = field(default_factory=dict)
-    """Device with a memory of its own → its bytes; left out where they are unknown."""
+    """Device with a memory of its own → its bytes, of several GPUs those of the smallest; left out where they
+    are unknown."""
+    gpus: tuple[str, ...] = ()
+    """The NVIDIA GPUs of workers, each as CUDA_VISIBLE_DEVICES names it."""
 
 
 def detect() -> Machine:
@@ -41,9 +45,10 @@ def detect() -> Machine:
             missing[device] = reason
         else:
             devices[device] = name
-    own = {"cuda": _cuda_memory()} if "cuda" in devices else {}
-    known = {device: size for device, size in own.items() if size}
-    return Machine(_cores(), _memory(), platform.system(), devices, missing, known)
+    gpus = visible_gpus() if "cuda" in devices else ()
+    size = least_memory(gpus) if gpus else 0
+    known = {"cuda": size} if size else {}
+    return Machine(_cores(), _memory(), platform.system(), devices, missing, known, gpus)
 
 
 def _cores() -> int:
@@ -88,42 +93,6 @@ def _cuda() -> tuple[str, str]:
     if build is None or build[1] is None:
         return "", "an NVIDIA driver is here, but torch is a CPU build"
     return f"CUDA {build[1]}", ""
-
-
-def _cuda_memory() -> int:
-    """Return the memory of the GPU that workers use, from the driver's library; 0 where it is not known.
-
-    Torch would know, but takes seconds to import, and holds a part of the GPU from then on.
-    """
-    try:
-        import pynvml  # of the package nvidia-ml-py, which is optional
-    except ImportError:
-        return 0
-    try:
-        pynvml.nvmlInit()
-        try:
-            return min(
-                int(pynvml.nvmlDeviceGetMemoryInfo(handle).total) for handle in _gpus(pynvml)
-            )
-        finally:
-            pynvml.nvmlShutdown()
-    except (
-        pynvml.NVMLError,
-        ValueError,
-    ):  # ValueError: no GPU is left, or one by no name of its own
-        return 0
-
-
-def _gpus(nvml: Any) -> list[Any]:
-    """Return the GPUs of which workers use one: the first visible one, or all that it may be."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    first = visible.split(",")[0].strip() if visible else ""
-    if first.startswith(("GPU-", "MIG-")):
-        return [nvml.nvmlDeviceGetHandleByUUID(first)]
-    every = [nvml.nvmlDeviceGetHandleByIndex(n) for n in range(nvml.nvmlDeviceGetCount())]
-    if os.environ.get("CUDA_DEVICE_ORDER") == "PCI_BUS_ID":
-        return every[int(first or 0) :][:1]
-    return every  # CUDA numbers them from the fastest on, the driver by their place
 
 
 def _mps() -> tuple[str, str]:

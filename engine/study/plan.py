@@ -101,6 +101,7 @@ class _Expansion:
         inputs: dict[str, Job],
         *,
         threads: int | None = None,
+        slots: int | None = None,
         policy: dict[str, Any] | None = None,
         work: float = 0.0,
         steps: int = 0,
@@ -109,7 +110,7 @@ class _Expansion:
     ) -> Job:
         keys = {role: job.key for role, job in inputs.items()}
         # A job with threads of its own choice runs alone: nothing else could run beside it anyway.
-        slots = self.placement.slots if threads else 1
+        slots = slots or (self.placement.slots if threads else 1)
         job = Job(
             kind=kind,
             name=name,
@@ -168,8 +169,9 @@ def make_plan(study: Study, placement: Placement) -> Plan:
         cohorts.append(_Cohort(entry, title, analysis_title, sources))
     # Analyses come after all cohorts: they are short, and a slot that takes one early ends the plan later.
     analyses: dict[str, tuple[Job, _Cohort]] = {}
+    threads = _analysis_threads(len(cohorts), placement)
     for cohort in cohorts:
-        job = _add_analysis(build, cohort)
+        job = _add_analysis(build, cohort, threads)
         analyses.setdefault(job.key, (job, cohort))
     _add_report(build, study, list(analyses.values()))
     return Plan(study, placement, tuple(build.jobs.values()), points)
@@ -272,7 +274,7 @@ def _cohort_size(study: Study, sae: Sae, d_in: int, placement: Placement) -> siz
 def _parts(placement: Placement, entry: Entry, title: str, d_in: int) -> list[tuple[int, ...]]:
     """Return the seeds of each part of a cohort: one part where memory allows it, else parts of even size."""
     study, sae = entry.point.study, entry.sae
-    budget = placement.memory_bytes // placement.slots
+    budget = placement.slot_memory_bytes
     size = _cohort_size(study, sae, d_in, placement)
     if size.memory(0) > budget:
         return [study.seeds]  # no setting of the SAE would help; whoever runs the plan refuses it
@@ -299,15 +301,22 @@ def even_parts(seeds: Sequence[int], width: int) -> list[tuple[int, ...]]:
     return [tuple(seeds[low:high]) for low, high in pairwise(bounds)]
 
 
-def _add_analysis(build: _Expansion, cohort: _Cohort) -> Job:
+def _analysis_threads(count: int, placement: Placement) -> int:
+    """Return the threads of each of so many analyses: the cores are shared among those that run at once."""
+    return max(1, placement.slots * placement.threads // min(placement.slots, count))
+
+
+def _add_analysis(build: _Expansion, cohort: _Cohort, threads: int) -> Job:
     study, sae = cohort.entry.point.study, cohort.entry.sae
     return build.add(
         "analysis",
         f"analysis {cohort.analysis_title}",
         {"hook": cohort.entry.hook, "analysis": study.analysis.model_dump(mode="json")},
         cohort.sources,
+        threads=threads,
+        slots=-(-threads // build.placement.threads),
         work=float(len(study.seeds) ** 2 * sae.d_sae**2),
-        memory=sizes.analysis_memory(sae, sample_count(study), len(study.seeds)),
+        memory=sizes.analysis_memory(sae, sample_count(study), len(study.seeds), threads),
         disk=sizes.SMALL_DISK,
     )
 

@@ -136,11 +136,12 @@ class CohortSize:
         return 2 + (anneal.updates if anneal else 0)
 
 
-def analysis_memory(sae: Sae, samples: int, seeds: int) -> int:
-    """Return the memory of an analysis: similarities of two dictionaries, latents of one seed for all
-    activations and of all seeds for those that latents are matched on, six copies."""
+def analysis_memory(sae: Sae, samples: int, seeds: int, threads: int = 1) -> int:
+    """Return the memory of an analysis: for every thread similarities of two dictionaries and latents of one
+    seed for all activations; latents of all seeds for those that they are matched on, six copies."""
     matched = 24 * min(samples, MATCHED) * sae.d_sae * seeds
-    return BASE_MEMORY + 24 * sae.d_sae**2 + 8 * samples * sae.d_sae + matched
+    at_once = min(threads, seeds)
+    return BASE_MEMORY + at_once * (24 * sae.d_sae**2 + 8 * samples * sae.d_sae) + matched
 
 
 def reading_memory(samples: int, d_in: int) -> int:

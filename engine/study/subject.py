@@ -161,13 +161,17 @@ class Modular(Config):
         return ("a", "b", "c")
 
     def hooks(self) -> dict[str, int]:
-        """Return the hook names that can be harvested, each with its width."""
+        """Return the hook names that can be harvested, each with its width.
+
+        Before the first layer stands the token `=` alone, the same for all inputs: nothing to train on.
+        """
         model = self.transformer
         widths: dict[str, int] = {}
         for layer in range(model.layers):
             for name in ("resid_pre", "resid_mid", "resid_post", "attn_out", "mlp_out"):
                 widths[f"blocks.{layer}.hook_{name}"] = model.d_model
             widths[f"blocks.{layer}.mlp.hook_post"] = model.d_mlp
+        del widths["blocks.0.hook_resid_pre"]
         return widths
 
 

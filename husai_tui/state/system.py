@@ -10,7 +10,7 @@ from typing import Any
 from engine.client.machine import Gpu, Load
 from engine.disk.text import visible_line
 from engine.doctor import Finding
-from engine.study.profile import Placement, Profile
+from engine.study.profile import KNOWN_GAPS, Placement, Profile
 from husai_tui.state.meter import History, Steady, bar, levels, plural, size
 from husai_tui.tones import Line, Part, Tone
 
@@ -316,9 +316,11 @@ class Details:
                 (f"{placement.precision}, {repeats}", "faint"),
             )
         )
+        spread = f" over {len(placement.gpus)} GPUs" if placement.gpus else ""
+        gaps = "".join(f" Known gap: {gap}." for gap in KNOWN_GAPS.get(placement.device, ()))
         about = (
-            f"{profile.description} Here: {placement.device}, {slots}, {memory} of memory allowed"
-            f"{placement.memory_note}, {placement.precision}, {repeats}. ↵ takes it."
+            f"{profile.description} Here: {placement.device}, {slots}{spread}, {memory} of memory allowed"
+            f"{placement.memory_note}, {placement.precision}, {repeats}. ↵ takes it.{gaps}"
         )
         values = ("profile", profile.name, "fits", f"{placement.device}, {slots}, {memory}", "")
         return Row(f"profile {profile.name}", line, about, values)

@@ -25,7 +25,7 @@ from engine.study.spec import write_yaml
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "notebook", "studies", "profiles", "doctor", "schema",
-    "bench sae", "tensorboard", "wandb", "validate", "compare",
+    "bench sae", "bench analysis", "tensorboard", "wandb", "validate", "compare",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
@@ -46,6 +46,7 @@ OPTIONS = {
         "--profile",
         "--json",
     },
+    "bench analysis": {"--seeds", "--d-sae", "--modulus", "--threads", "--profile", "--json"},
     "schema": set(),
     "submit": {"--profile", "--runs", "--set", "--priority", "--json"},
     "up": {"--profile", "--runs", "--foreground", "--json"},
@@ -128,7 +129,10 @@ def test_studies_lists_the_presets(capsys: Capture) -> None:
 def test_profiles_say_what_fits(capsys: Capture) -> None:
     rows = answer(capsys, "profiles", "--json")["profiles"]
     assert [row["name"] for row in rows] == ["auto", "cpu", "cuda", "mps"]
-    assert set(rows[0]) == {"name", "description", "fits", "reason", "device", "slots", "threads"}
+    assert set(rows[0]) == {
+        "name", "description", "fits", "reason", "device", "slots", "threads", "gpus", "gaps",
+    }  # fmt: skip
+    assert "no float64" in rows[3]["gaps"][0]
     assert all(row["fits"] or row["reason"] for row in rows)
 
 
@@ -164,6 +168,22 @@ def test_plan_shows_the_points_of_a_search(capsys: Capture) -> None:
     assert next(row for row in rows if row["name"] == "roadmap-matrix")["saes"] == 45
 
 
+def test_bench_measures_an_analysis(capsys: Capture) -> None:
+    """A tiny one: two SAEs of 64 features on the 121 pairs mod 11."""
+    small = ("--seeds", "2", "--d-sae", "64", "--modulus", "11", "--threads", "1")
+    found = answer(capsys, "bench", "analysis", *small, "--json")
+    assert set(found) == {
+        "threads", "seeds", "d_in", "d_sae", "data", "inputs", "live", "planes", "seconds", "cpu_seconds",
+        "peak_bytes",
+    }  # fmt: skip
+    assert (found["seeds"], found["d_sae"], found["inputs"], found["threads"]) == (2, 64, 121, 1)
+    assert found["planes"] > 0, "or the analysis would skip what it is asked for"
+    assert 0 < found["live"] <= 1
+    assert found["seconds"] > 0
+    assert found["cpu_seconds"] > 0
+    assert 1e8 < found["peak_bytes"] < 2e9
+
+
 def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
     """The tiny one: 20 steps of two TopK SAEs, in a process of its own."""
     found = answer(capsys, "bench", "sae", "--workload", "smoke", "--threads", "1", "--json")
@@ -172,6 +192,7 @@ def test_bench_measures_a_workload(capsys: Capture, tmp_path: Path) -> None:
         "architecture",
         "device",
         "threads",
+        "numerics",
         "data",
         "seeds",
         "batch_size",
@@ -309,6 +330,13 @@ ERRORS = {
         "--sign both: no such sign: one of signed",
     ),
     "no SAE": (["compare", "a", "b"], 2, "a: no such file, and no such study here: a folder or"),
+    "one seed": (["bench", "analysis", "--seeds", "1"], 2, "--seeds"),
+    "threads of an analysis": (
+        ["bench", "analysis", "--threads", "4096"],
+        3,
+        "--threads 4096: this machine has",
+    ),
+    "no prime": (["bench", "analysis", "--modulus", "12"], 2, "prime"),
     "no activations": (["bench", "sae", "--activations", "none"], 2, "--activations none"),
 }
 

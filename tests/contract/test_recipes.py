@@ -30,7 +30,10 @@ ELSEWHERE: dict[str, str] = {
     "husai-engine run fourier-control": MINUTES,
     "husai-engine validate": "tests/test_validation.py runs rows of it; the whole takes a minute or two",
     "husai-engine compare A B C": "names of SAEs; tests/test_comparison.py compares some",
+    "husai-engine bench analysis": "half a minute; tests/contract/test_cli.py asks it for a tiny one",
     "husai-engine bench sae": "half a minute; tests/contract/test_cli.py asks it for two steps",
+    "husai-engine submit topk-vs-relu --runs runs": "as `submit width-sweep`, which is run: it would replace "
+    "the finished study that others read",
     "husai-engine watch width-sweep": "goes on until the study has ended; tests/client/test_daemon.py",
     "husai-engine logs 'width-sweep/subject' -f": "follows until it is stopped; tests/contract/test_cli.py",
     "husai": APP,

@@ -18,15 +18,18 @@ from engine.jobs.launch import Launcher, LocalLauncher
 from engine.jobs.messages import AskedJob, Submission
 from engine.jobs.queue import Queue
 from engine.jobs.supervisor import Limits, Supervisor
-from engine.study.profile import place, read_profile
+from engine.study.profile import Placement, place, read_profile
 from tests.jobs.conftest import MACHINE, QUICK
 
 
 class Bench:
     """One runs root; `restart` is what a supervisor that was killed and started again knows."""
 
-    def __init__(self, path: Path, limits: Limits = QUICK) -> None:
+    def __init__(
+        self, path: Path, limits: Limits = QUICK, placement: Placement | None = None
+    ) -> None:
         self.root, self.limits = RunsRoot(path), limits
+        self.placement = placement or place(read_profile("cpu"), MACHINE)
         self.root.prepare()
         self.events: list[Event] = []
         self.before: list[Supervisor] = []
@@ -38,7 +41,7 @@ class Bench:
         self.supervisor = Supervisor(
             self.root,
             self.queue,
-            place(read_profile("cpu"), MACHINE),
+            self.placement,
             launcher or LocalLauncher(leash=False),
             report=self.events.append,
             limits=self.limits,

@@ -64,7 +64,7 @@ class FakeLauncher:
         self.handles: list[FakeHandle] = []
         self.at_once = 0
 
-    def start(self, run: RunDirectory, attempt: int) -> FakeHandle:
+    def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> FakeHandle:
         job = run.read_job()
         code = self.codes.get(job["name"], self.codes.get(job["kind"], 0))
         result = self.results.get(job["name"], self.results.get(job["kind"], {}))

@@ -25,11 +25,11 @@ def bench(tmp_path: Path) -> Bench:
 class Writing(FakeLauncher):
     """Workers that leave an artifact in a folder."""
 
-    def start(self, run: Any, attempt: int) -> Any:
+    def start(self, run: Any, attempt: int, gpu: str = "") -> Any:
         folder = run.begin_artifacts() / "figures"
         folder.mkdir()
         (folder / "one.svg").write_text("a figure")
-        return super().start(run, attempt)
+        return super().start(run, attempt, gpu)
 
 
 def with_report() -> Submission:

@@ -282,8 +282,8 @@ def test_a_limit_on_files_is_told_as_one_and_given_up_after_four_tries(bench: Be
 class Narrow(LocalLauncher):
     """Gives each worker two gigabytes of addresses."""
 
-    def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
-        handle = super().start(run, attempt)
+    def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> LocalHandle:
+        handle = super().start(run, attempt, gpu)
         resource.prlimit(handle.pid, resource.RLIMIT_AS, (2 << 30, 2 << 30))
         return handle
 
@@ -524,11 +524,11 @@ def test_want_of_processes_is_nobodys_failure(bench: Bench) -> None:
     class Crowded(LocalLauncher):
         refused = 0
 
-        def start(self, run: RunDirectory, attempt: int) -> LocalHandle:
+        def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> LocalHandle:
             if self.refused < 3:
                 self.refused += 1
                 raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
-            return super().start(run, attempt)
+            return super().start(run, attempt, gpu)
 
     job = asked("one", config=SHORT)
     bench.restart(Crowded(leash=False))

@@ -101,10 +101,10 @@ def test_the_reason_of_a_failure_is_told(execute: Run, code: int, text: str) -> 
 
 def test_the_workers_own_reason_wins(execute: Run, plan: Plan, tmp_path: Path) -> None:
     class Says(FakeLauncher):
-        def start(self, run: RunDirectory, attempt: int) -> FakeHandle:
+        def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> FakeHandle:
             said = '{"sort": "diverged", "message": "seed 3 at step 7"}'
             run.error_file.write_text(said)
-            return super().start(run, attempt)
+            return super().start(run, attempt, gpu)
 
     outcome, _ = execute(Says({"subject": 1}))
     assert outcome.failed == {"subject": "seed 3 at step 7"}
@@ -299,11 +299,11 @@ def test_a_job_that_comes_further_each_time_is_never_given_up(execute: Run) -> N
     class Further(FakeLauncher):
         """Each attempt leaves a checkpoint that the one before did not reach."""
 
-        def start(self, run: RunDirectory, attempt: int) -> FakeHandle:
+        def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> FakeHandle:
             if run.read_job()["kind"] == "subject":
                 run.begin_checkpoint(attempt)
                 run.publish_checkpoint(attempt)
-            return super().start(run, attempt)
+            return super().start(run, attempt, gpu)
 
     outcome, events = execute(Further({"subject": [-9] * 25 + [0]}))
     assert happened(events, "started").count("subject") == 26

@@ -65,8 +65,8 @@ def test_permuted_copies_match_entirely() -> None:
     z = sparse(2000, 40, 0)
     sample = ActivationSample(torch.arange(2000))
     generator = torch.Generator().manual_seed(1)
-    for _ in range(3):
-        sample.add(z[:, torch.randperm(40, generator=generator)], every(40))
+    for s in range(3):
+        sample.add(s, z[:, torch.randperm(40, generator=generator)], every(40))
     found = sample.measure()
     for name in MEASURES:
         assert found[name]["observed"] == pytest.approx(1, abs=1e-5)
@@ -79,7 +79,7 @@ def test_permuted_copies_match_entirely() -> None:
 def test_independent_latents_are_at_chance() -> None:
     sample = ActivationSample(torch.arange(3000))
     for seed in range(4):
-        sample.add(sparse(3000, 50, seed), every(50))
+        sample.add(seed, sparse(3000, 50, seed), every(50))
     found = sample.measure()
     assert found["inputs"] == {"used": 2048, "of": 3000}
     for name in MEASURES:
@@ -92,8 +92,8 @@ def test_the_torus_shift_keeps_the_spectrum_and_breaks_the_phase() -> None:
     a, b = torch.meshgrid(torch.arange(p), torch.arange(p), indexing="ij")
     wave = 1 + torch.cos(2 * torch.pi * (a + b).flatten() / p)
     sample = ActivationSample(torus(p))
-    for _ in range(3):
-        sample.add(wave[:, None].repeat(1, 30), every(30))
+    for s in range(3):
+        sample.add(s, wave[:, None].repeat(1, 30), every(30))
     found = sample.measure()
     assert found["pearson"]["observed"] == pytest.approx(1, abs=1e-5)
     assert found["shift"] == "torus"
@@ -118,16 +118,16 @@ def test_rare_and_dead_latents_are_left_out() -> None:
     live = every(6)
     live[2] = False
     sample = ActivationSample(torch.arange(500))
-    for _ in range(2):
-        sample.add(z, live)
+    for s in range(2):
+        sample.add(s, z, live)
     assert sample.measure()["n_per_seed"] == [3, 3]
 
 
 def test_nothing_to_match_says_why() -> None:
     sample = ActivationSample(torch.arange(100))
-    sample.add(sparse(100, 4, 0), every(4))
+    sample.add(0, sparse(100, 4, 0), every(4))
     assert "nothing to agree with" in sample.measure()["pearson"]["reason"]
-    sample.add(torch.zeros(100, 4), every(4))
+    sample.add(1, torch.zeros(100, 4), every(4))
     found = sample.measure()["jaccard"]
     assert found["observed"] is None
     assert "1 of 2 seeds" in found["reason"]
@@ -136,7 +136,7 @@ def test_nothing_to_match_says_why() -> None:
 def test_two_seeds_have_no_interval() -> None:
     sample = ActivationSample(torch.arange(200))
     for seed in range(2):
-        sample.add(sparse(200, 4, seed), every(4))
+        sample.add(seed, sparse(200, 4, seed), every(4))
     found = sample.measure()["pearson"]
     assert found["ci_low"] is None
     assert found["reason"].startswith("2 seeds")
@@ -152,4 +152,4 @@ def test_two_seeds_have_no_interval() -> None:
 )
 def test_latents_that_do_not_fit_are_refused(z: Tensor, live: Tensor, where: str) -> None:
     with pytest.raises(InputError, match=where):
-        ActivationSample(torch.arange(9)).add(z, live)
+        ActivationSample(torch.arange(9)).add(0, z, live)

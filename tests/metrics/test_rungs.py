@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 import torch
 
 from engine.metrics.agreement import Agreement, Stability
 from engine.metrics.nulls import Null
-from engine.metrics.rungs import NOT_ASKED, Beside
+from engine.metrics.rungs import ELSEWHERE, NOT_ASKED, Beside
 from engine.metrics.stability import measure_stability
 
 SEEDS, FEATURES, WIDTH = 3, 24, 8
@@ -16,10 +18,12 @@ def draw(seed: int) -> torch.Tensor:
     return torch.randn(SEEDS, FEATURES, WIDTH, generator=torch.Generator().manual_seed(seed))
 
 
-def measured(decoders: torch.Tensor, beside: Beside, **options: object) -> Stability:
+def measured(
+    decoders: torch.Tensor, beside: Beside, live_SF: torch.Tensor | None = None, **options: object
+) -> Stability:
     live = torch.ones(SEEDS, FEATURES, dtype=torch.bool)
     return measure_stability(
-        decoders, live, activation_covariance_DD=None, initial_SFD=None,
+        decoders, live if live_SF is None else live_SF, activation_covariance_DD=None, initial_SFD=None,
         surrogate_SFD=draw(9), surrogate_live_SF=live, beside=beside, **options,  # type: ignore[arg-type]
     )  # fmt: skip
 
@@ -49,13 +53,37 @@ def test_the_untrained_model_has_its_kappa_and_no_say() -> None:
     copies = tuple(draw(2)[0] for _ in range(2))
     apart = tuple(torch.eye(WIDTH)[[place]] for place in range(2))
     stability = measured(draw(0), Beside(untrained=copies, untrained_live=apart))
-    agreement = stability.agreement("matched_mcc")
+    agreement = stability.agreement("matched_mcc", "live")
     untrained = rung(agreement, "N4 untrained")
-    assert abs(untrained.value - 1) < 1e-6
+    assert untrained.value == 0  # of the live twins, which lie apart
     assert not untrained.admissible
     assert untrained.reason.startswith("asks what the model's training adds")
     assert agreement.null_name in ("N0", "N2", "N3")
-    assert rung(stability.agreement("matched_mcc", "live"), "N4 untrained").value == 0
+    whole = measured(draw(0), Beside(untrained=copies, untrained_live=copies))
+    assert abs(rung(whole.agreement("matched_mcc"), "N4 untrained").value - 1) < 1e-6
+
+
+def test_rungs_are_measured_where_the_headline_is_and_listed_elsewhere() -> None:
+    live = torch.ones(SEEDS, FEATURES, dtype=torch.bool)
+    live[:, 0] = False
+    beside = Beside(start_SFD=draw(1), planes=(torch.eye(WIDTH).double()[:, :2],))
+    stability = measured(draw(0), beside, live_SF=live)
+    for metric in ("mean_max_cos", "shared_fraction@0.5"):
+        measured_on, other = (stability.agreement(metric, name) for name in ("live", "all"))
+        for name in ("N4 step 0", "N6"):
+            assert math.isfinite(rung(measured_on, name).value)
+            listed = rung(other, name)
+            assert math.isnan(listed.value)
+            assert not listed.admissible
+            assert listed.reason == ELSEWHERE
+
+
+def test_rungs_are_of_all_features_where_a_seed_has_no_live_one() -> None:
+    live = torch.ones(SEEDS, FEATURES, dtype=torch.bool)
+    live[0] = False
+    stability = measured(draw(0), Beside(start_SFD=draw(1)), live_SF=live)
+    assert math.isfinite(rung(stability.agreement("mean_max_cos"), "N4 step 0").value)
+    assert stability.agreement("mean_max_cos", "live").nulls == ()
 
 
 def test_rungs_without_data_say_why() -> None:

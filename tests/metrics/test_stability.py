@@ -458,3 +458,19 @@ def test_an_interval_without_width_decides_nothing() -> None:
     assert agreement.null_name != "N3"
     assert agreement.verdict == "undetermined"
     assert "no width" in agreement.reason
+
+
+def test_matchings_are_handed_over_by_subset() -> None:
+    # Seed t holds the rows of seed 0 turned by t places: row n of s is row n + t - s of t.
+    base = rows(1, F, D)[0]
+    decoders = torch.stack([base.roll(t, 0) for t in range(S)])
+    live = torch.ones(S, F, dtype=torch.bool)
+    live[:, 0] = False
+    found = measure(decoders, live_SF=live).matchings
+    pairs = {(s, t) for s in range(S) for t in range(s + 1, S)}
+    assert set(found["all"]) == set(found["live"]) == pairs
+    for (s, t), (first, second) in found["all"].items():
+        assert ((first + t - s) % F == second).all()
+    assert all(len(matching.rows) == F - 1 for matching in found["live"].values())
+    whole = measure(decoders, live_SF=torch.ones(S, F, dtype=torch.bool)).matchings
+    assert whole["live"] is whole["all"]

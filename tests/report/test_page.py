@@ -3,11 +3,13 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
+from copy import deepcopy
 from html.parser import HTMLParser
 from typing import Any
 from urllib.parse import unquote
 
 from engine.report.canvas import to_csv, to_svg
+from engine.report.evidence import ladder_section
 from engine.report.figures import draw_figures
 from engine.report.illustrations import INLINE_CSV, Figures
 from engine.report.markup import table
@@ -305,3 +307,16 @@ def test_tables_of_sentences_name_their_cells_for_a_phone() -> None:
     assert '<th scope="row">stable</th>' in html
     assert '<td class="n" data-name="κ">.01</td><td data-name="because">a &lt; b</td>' in html
     assert "data-name" not in table(("claim", ">κ"), [("stable", ".01")])
+
+
+def test_nulls_that_are_measured_on_the_headline_s_features_alone_say_so(summary: Record) -> None:
+    cohort = summary["cohorts"][0]
+    cells = cohort["stability"][cohort["headline"]["metric"]]
+    other = "all" if cohort["headline"]["subset"] == "live" else "live"
+    cells[other] = deepcopy(cells[cohort["headline"]["subset"]])
+    null = cells[other]["nulls"][0]
+    null |= {"value": None, "admissible": False, "reason": "they carry the headline"}
+    said = f"Of {other} features, {null['name']}: they carry the headline."
+    assert said in ladder_section(summary, cohort)
+    null["value"] = 0.1
+    assert said not in ladder_section(summary, cohort)

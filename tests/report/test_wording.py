@@ -111,3 +111,9 @@ def test_a_bound_is_never_rounded_to_nothing() -> None:
     assert kappa_text(cell) == ".015 [.004, .026]"
     assert kappa_text({"kappa": 0.12, "ci_low": 0.03, "ci_high": 0.21}) == ".12 [.03, .21]"
     assert kappa_text({"kappa": 0.0, "ci_low": 0.0, "ci_high": 0.0}) == ".00 [.00, .00]"
+
+
+def test_a_narrow_interval_is_told_with_a_digit_more() -> None:
+    cell = {"kappa": 0.01005, "ci_low": 0.00681, "ci_high": 0.01329}
+    assert kappa_text(cell) == ".010 [.007, .013]"
+    assert kappa_text({"kappa": 0.12, "ci_low": 0.03, "ci_high": 0.21}) == ".12 [.03, .21]"

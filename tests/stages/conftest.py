@@ -42,7 +42,7 @@ class Finished:
 class InProcess:
     """Does a job at once, here."""
 
-    def start(self, run: RunDirectory, attempt: int) -> Finished:
+    def start(self, run: RunDirectory, attempt: int, gpu: str = "") -> Finished:
         job = run.read_job()
         inputs = {
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+import math
 
 import torch
 
 from engine.saes.batches import Batches
-from engine.stages.activations import commuting_pairs
+from engine.stages.activations import commuting_pairs, rank_one_share
 from engine.study.recipe import SaeTraining
-from tests.client.conftest import GRID
+from engine.study.subject import Modular, Transformer
 
 
 def test_a_pair_and_its_mirror_are_one_group() -> None:
@@ -31,13 +30,14 @@ def test_mirrors_are_held_out_together() -> None:
     assert parted[0] & parted[1], "without groups mirrors part: the test can fail"
 
 
-def test_activations_that_do_not_vary_are_refused(execute: Callable[..., Any]) -> None:
-    data = {
-        **GRID,
-        "name": "before",
-        "hooks": ["blocks.0.hook_resid_pre"],
-        "saes": GRID["saes"][:1],
-    }
-    _, outcome = execute(data)
-    said = " ".join(outcome.failed.values())
-    assert "activations at blocks.0.hook_resid_pre are the same for every input" in said
+def test_a_share_of_no_variance_is_none() -> None:
+    assert rank_one_share(torch.diag(torch.tensor([3.0, 1.0]))) == (4.0, 0.75)
+    variance, share = rank_one_share(torch.zeros(2, 2))
+    assert variance == 0
+    assert math.isnan(share)
+
+
+def test_before_the_first_layer_there_is_nothing_to_read() -> None:
+    hooks = Modular(modulus=7, transformer=Transformer(layers=2)).hooks()
+    assert "blocks.0.hook_resid_pre" not in hooks
+    assert "blocks.1.hook_resid_pre" in hooks

@@ -35,7 +35,8 @@ def cohort_of(folder: Path, name: str) -> dict[str, Any]:
 
 
 def rungs_of(cohort: dict[str, Any]) -> dict[str, Any]:
-    return {null["name"]: null for null in cohort["stability"]["mean_max_cos"]["all"]["nulls"]}
+    subset = cohort["headline"]["subset"]
+    return {null["name"]: null for null in cohort["stability"]["mean_max_cos"][subset]["nulls"]}
 
 
 def test_planted_planes_are_turned_and_directions_are_not(execute: Execute, tmp_path: Path) -> None:

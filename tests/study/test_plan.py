@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import ast
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +49,21 @@ def test_the_lone_subject_gets_all_cores_and_cohorts_share_them(placement: Place
     threads = {job.kind: (job.threads, job.slots) for job in plan_of(placement).jobs}
     assert threads["subject"] == (2, 2)
     assert threads["cohort"] == (1, 1)
+
+
+def test_a_lone_analysis_gets_all_cores_and_several_share_them(placement: Placement) -> None:
+    def analyses(where: Placement, *overrides: str) -> list[tuple[int, int]]:
+        jobs = plan_of(where, *overrides).jobs
+        return [(job.threads, job.slots) for job in jobs if job.kind == "analysis"]
+
+    lone = "saes=[{architecture: topk, d_sae: 1024, k: 32}]"
+    assert analyses(placement) == [(1, 1), (1, 1)]
+    assert analyses(placement, lone) == [(2, 2)]
+    eight = replace(placement, slots=4, threads=2, cores=8)
+    assert analyses(eight) == [(4, 2), (4, 2)]
+    assert analyses(eight, lone) == [(8, 4)]
+    one = replace(placement, slots=1, threads=2)
+    assert analyses(one) == [(2, 1), (2, 1)]
 
 
 def keys(plan: Plan) -> dict[str, str]:

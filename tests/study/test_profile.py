@@ -82,6 +82,32 @@ def test_cuda_workers_can_be_deterministic() -> None:
     assert worker_environment(placement, 1, "Linux")["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
 
 
+@pytest.mark.parametrize(("device", "part_of_the_key"), [("cuda", True), ("cpu", False)])
+def test_tf32_is_a_matter_of_cuda_and_of_its_keys_alone(
+    tmp_path: Path, device: str, part_of_the_key: bool
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{{name: p, device: {device}, tf32: true}}")
+    fast, full = place(read_profile(str(path)), GPU_BOX), place(read_profile(device), GPU_BOX)
+    assert fast.tf32 is part_of_the_key
+    assert not full.tf32
+    assert (fast.numerics() != full.numerics()) is part_of_the_key
+    assert ("--tf32" in fast.numerics_options()) is part_of_the_key
+    assert full.numerics_options() == ["--deterministic"]
+
+
+@pytest.mark.parametrize(("allowed", "value"), [("false", "0"), ("true", "1")])
+def test_metal_falls_back_to_the_cpu_only_where_a_profile_allows_it(
+    tmp_path: Path, allowed: str, value: str
+) -> None:
+    path = tmp_path / "p.yaml"
+    path.write_text(f"{{name: p, device: mps, mps_fallback: {allowed}}}")
+    placement = place(read_profile(str(path)), LAPTOP)
+    environment = worker_environment(placement, 8, "Darwin")
+    assert environment["PYTORCH_ENABLE_MPS_FALLBACK"] == value
+    assert placement.numerics() == place(read_profile("mps"), LAPTOP).numerics()
+
+
 class FakeNvml(ModuleType):
     """The driver's library on a machine with these GPUs: name → bytes, in the order of their places."""
 
@@ -114,6 +140,12 @@ class FakeNvml(ModuleType):
     def nvmlDeviceGetMemoryInfo(self, handle: str) -> SimpleNamespace:
         return SimpleNamespace(total=self.gpus[handle])
 
+    def nvmlDeviceGetUUID(self, handle: str) -> str:
+        return handle
+
+    def nvmlDeviceGetMigMode(self, handle: str) -> tuple[int, int]:
+        raise self.NVMLError("not supported")
+
 
 BOTH = {"GPU-a": 80 << 30, "GPU-b": 24 << 30}
 
@@ -123,7 +155,7 @@ BOTH = {"GPU-a": 80 << 30, "GPU-b": 24 << 30}
     [
         (FakeNvml({"GPU-a": 80 << 30}), None, None, 80 << 30),
         (FakeNvml(BOTH), None, None, 24 << 30),  # CUDA's order is not the driver's
-        (FakeNvml(BOTH), None, "PCI_BUS_ID", 80 << 30),
+        (FakeNvml(BOTH), None, "PCI_BUS_ID", 24 << 30),  # workers use both
         (FakeNvml(BOTH), "1,0", "PCI_BUS_ID", 24 << 30),
         (FakeNvml(BOTH), "GPU-a", None, 80 << 30),
         (FakeNvml(BOTH), "GPU-c", None, None),
@@ -151,7 +183,8 @@ def test_the_memory_of_the_gpu_is_asked_of_the_driver(
     assert found.device_memory.get("cuda") == size
     assert nvml is None or nvml.open == 0
     placement = place(read_profile("cuda"), found)
-    assert placement.memory_bytes == int(0.8 * (size or found.memory_bytes))
+    each = size * max(1, len(placement.gpus)) if size else found.memory_bytes
+    assert placement.memory_bytes == int(0.8 * each)
     assert ("nvidia-ml-py" in placement.memory_note) == (size is None)
 
 

@@ -97,7 +97,7 @@ def test_space_turns_options_and_switches() -> None:
     form.cursor = "hooks"
     form.step(1)
     form.flip()
-    assert form.data["hooks"] == ["blocks.0.hook_resid_post", "blocks.0.hook_resid_pre"]
+    assert form.data["hooks"] == ["blocks.0.hook_resid_post", "blocks.0.hook_resid_mid"]
     form.cursor = "vary"
     form.step(1)
     form.flip()

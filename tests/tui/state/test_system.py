@@ -208,3 +208,20 @@ def test_the_cursor_is_always_in_sight(height: int) -> None:
     assert found.cursor == "storage"
     found.move(-99)
     assert found.cursor == "profile auto"
+
+
+def test_a_profile_is_told_with_its_gpus_and_what_its_device_cannot_do() -> None:
+    devices = {"cpu": "x", "cuda": "CUDA 13"}
+    two = Machine(8, 64 * GB, "Linux", devices, {}, {"cuda": 24 * GB}, ("0", "1"))
+    mac = Machine(8, 16 * GB, "Darwin", {"cpu": "x", "mps": "Metal"}, {})
+    found = Details()
+    known = profiles()
+    found.placed = [
+        (known[name], place(known[name], machine), "")
+        for name, machine in (("cuda", two), ("mps", mac))
+    ]
+    found.cursor = "profile cuda"
+    assert "2 workers of 4 threads over 2 GPUs" in " ".join(texts(found.about(300, 4)))
+    found.cursor = "profile mps"
+    assert "Known gap: no float64" in " ".join(texts(found.about(600, 4)))
+    assert all(len(text) <= 80 for text in texts(found.about(80, 4)))
