@@ -5,11 +5,11 @@ arbitrary: a → a + 1 turns every plane of a. So each plane is turned by a rand
 each seed: how many atoms lie in which plane and how they tile it stays. What agreement is left there does not
 need the seeds to agree on phases (science.md §2).
 
-What atoms have outside the planes is drawn anew along its own second moment, as N2 draws whole atoms, each at
-the length it had. Left in place it would agree as much as was observed, so that κ would be 0 however much the
-seeds share there: two of them with half of their features the same, outside the planes, scored .72 and this
-null .72 (60 features in 32 dimensions). So N6 is N2 where no atom lies in a plane, and turned phases alone
-where all do.
+What atoms have outside the planes is drawn anew around its own mean, with its own covariance, each at the
+length it had; much as N2 draws whole atoms. Left in place it would agree as much as was observed, so that κ
+would be 0 however much the seeds share there: two of them with half of their features the same, outside the
+planes, scored .72 and this null .72 (60 features in 32 dimensions). So N6 is all but N2 where no atom lies in
+a plane, and turned phases alone where all do.
 
 Shapes: S = seeds, N = features of one seed, D = input dimension, C = coordinates in the planes, M = metrics
 of `matching.metric_names(taus, strict=True)`.
@@ -29,7 +29,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.matching import pair_values, side_by_side
-from engine.metrics.nulls import Law, covariance_root, draw_rows
+from engine.metrics.nulls import covariance_root
 from engine.metrics.similarity import Sign, unit_cosines, unit_rows
 
 Floats = NDArray[np.float64]
@@ -182,18 +182,22 @@ class _Parted:
     inside_ND: Tensor
     outside_N: Tensor
     """Length of what is not inside."""
-    law: Law | None
-    """How that is drawn; None where all rows lie in the planes."""
+    mean_D: Tensor
+    """Of it: a direction that all atoms of a seed have in part, such as that of the mean activation."""
+    root_DD: Tensor | None
+    """Of its covariance, for the draws; None where all rows lie in the planes."""
 
 
 def _part(rows_ND: Tensor, span_DC: Tensor) -> _Parted:
     inside_ND = rows_ND @ span_DC @ span_DC.T
     rest_ND = rows_ND - inside_ND
     outside_N = rest_ND.norm(dim=1)
-    if float(outside_N.square().mean()) < ROUNDING:
-        return _Parted(inside_ND, outside_N, None)
-    root_DD = covariance_root(rest_ND.T @ rest_ND / len(rest_ND))
-    return _Parted(inside_ND, outside_N, Law(len(rows_ND), rows_ND.shape[1], root_DD))
+    mean_D = rest_ND.mean(0)
+    away_ND = rest_ND - mean_D
+    if float(away_ND.square().sum(1).mean()) < ROUNDING:
+        return _Parted(inside_ND, outside_N, mean_D, None)
+    root_DD = covariance_root(away_ND.T @ away_ND / len(rest_ND))
+    return _Parted(inside_ND, outside_N, mean_D, root_DD)
 
 
 def _turned(
@@ -205,8 +209,11 @@ def _turned(
         angles = 2 * math.pi * torch.rand(len(bases), generator=generator, dtype=torch.float64)
         # Oblique planes change lengths: what is inside keeps the length it had beside the rest.
         length_N1 = one.inside_ND.norm(dim=1, keepdim=True)
-        rows_ND = (turn(one.inside_ND, bases, angles.tolist()) * length_N1).float()
-        if one.law is not None:
-            rows_ND = rows_ND + draw_rows(one.law, generator) * one.outside_N[:, None].float()
-        turned.append(torch.nn.functional.normalize(rows_ND, dim=1))
+        rows_ND = turn(one.inside_ND, bases, angles.tolist()) * length_N1
+        rest_ND = one.mean_D.expand_as(rows_ND)
+        if one.root_DD is not None:
+            g_ND = torch.randn(rows_ND.shape, generator=generator, dtype=torch.float64)
+            rest_ND = rest_ND + g_ND @ one.root_DD
+        rest_ND = torch.nn.functional.normalize(rest_ND, dim=1) * one.outside_N[:, None]
+        turned.append(torch.nn.functional.normalize(rows_ND + rest_ND, dim=1).float())
     return turned

@@ -32,6 +32,8 @@ T975 = (12.706, 4.303, 3.182, 2.776, 2.571, 2.447, 2.365, 2.306, 2.262)
 """Student's t for 95 % with 1 to 9 degrees of freedom; with more the last is a little wide."""
 LISTED = 6
 """Cohorts named in an answer; more are counted."""
+NEXT_TO_NOTHING = 0.2
+"""Upper end of κ below which a cohort at chance supports that nothing is shared; wider intervals are open."""
 UNDERTRAINED = 0.5
 """Mean cosine with the start from which a cohort cannot speak (see the red flags)."""
 
@@ -123,7 +125,10 @@ def ordered(relu_more: bool) -> Callable[[Record], Answer | None]:
 
 
 def beyond_chance(summary: Record) -> Answer | None:
-    """Ask whether κ includes 0: agreement beyond chance contradicts that features do not converge."""
+    """Ask whether κ includes 0: agreement beyond chance contradicts that features do not converge.
+
+    An interval that holds 0 does not show that there is nothing; one that also ends below `weak` does.
+    """
     known = [c for c in summary["cohorts"] if headline(c).get("kappa") is not None]
     if not known:
         return None
@@ -142,7 +147,10 @@ def beyond_chance(summary: Record) -> Answer | None:
     count = (
         f"κ includes 0, or lies below, in {len(chance)} of {plural(len(able), 'trained cohort')}"
     )
-    says = SUPPORTS if len(chance) == len(able) else OPEN if chance else CONTRADICTS
+    narrow = all((headline(c).get("ci_high") or 0.0) < NEXT_TO_NOTHING for c in chance)
+    says = OPEN if chance else CONTRADICTS
+    if len(chance) == len(able) and narrow:
+        says = SUPPORTS
     return Answer(says, f"{count}: {said}{more}.")
 
 
@@ -207,13 +215,23 @@ def recovery(summary: Record) -> Answer | None:
         return None
     if any(not gate["passed"] for gate in (summary["subject"].get("gates") or {}).get("gates", ())):
         return Answer(OPEN, "A gate of the subject failed: it has no verified Fourier truth.")
-    reached = [_side(_bounds(cohort["ground_truth"]["recall"])) for cohort in cohorts]
+    # "Good SAEs" left their start, and recall must be able to tell planes from what lies there anyway.
+    good = [cohort for cohort in cohorts if not _near_start(cohort) and not _powerless(cohort)]
+    reached = [_side(_bounds(cohort["ground_truth"]["recall"])) for cohort in good]
+    said = _recalls(cohorts)
+    if len(good) < len(cohorts):
+        left = plural(len(cohorts) - len(good), "cohort")
+        said += f" Left out of the answer: {left} near the start, or where random directions fill the planes."
     says = OPEN
-    if all(side == "above" for side in reached):
+    if reached and all(side == "above" for side in reached):
         says = SUPPORTS
-    elif all(side == "below" for side in reached):
+    elif reached and all(side == "below" for side in reached):
         says = CONTRADICTS
-    return Answer(says, f"{_recalls(cohorts)} Positive control: preset fourier-control.")
+    return Answer(says, f"{said} Positive control: preset fourier-control.")
+
+
+def _powerless(cohort: Record) -> bool:
+    return bool((cohort["ground_truth"].get("energy_null") or {}).get("powerless"))
 
 
 def control(summary: Record) -> Answer | None:
@@ -226,8 +244,10 @@ def control(summary: Record) -> Answer | None:
     always = [b for b, gate in bounds if b and gate == 1]
     says = OPEN
     if gated and always:
-        found = any(low >= FOUND for low, _ in gated)
-        says = SUPPORTS if found and all(high < MISSED for _, high in always) else CONTRADICTS
+        if any(low >= FOUND for low, _ in gated) and all(high < MISSED for _, high in always):
+            says = SUPPORTS
+        elif all(high < FOUND for _, high in gated) or any(low >= MISSED for low, _ in always):
+            says = CONTRADICTS
     return Answer(says, _recalls([cohort for cohort, _ in cohorts]))
 
 

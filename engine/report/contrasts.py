@@ -257,7 +257,12 @@ def finding_text(contrast: Record) -> str:
     if contrast.get("interval") is None:
         return "open: no interval"
     low, high = contrast["interval"]
-    return "open: the interval holds 0" if low <= 0 <= high else "open after Holm's correction"
+    if low <= 0 <= high:
+        return "open: the interval holds 0"
+    alike = contrast["kappa"].get("difference_n3")
+    if alike is not None and alike * contrast["kappa"]["difference"] <= 0:
+        return "open: with N3 on both sides its sign is another"
+    return "open after Holm's correction"
 
 
 def p_text(contrast: Record) -> str:

@@ -197,7 +197,10 @@ def verdict_sentence(cohort: Record) -> str:
         return f"The features of {seeds} are {said} ({numbers})."
     bounded = cell.get("ci_low") is not None and cell.get("ci_high") is not None
     # Where κ has its interval, it is the SAEs themselves that say nothing.
-    without = "an SAE did not train" if bounded else "no interval"
+    warnings = " ".join(cohort.get("warnings") or ())
+    unfair = "N3 is no fair null" in warnings and "did not train" not in warnings
+    lost = "its twins on surrogate data learnt nothing" if unfair else "an SAE did not train"
+    without = lost if bounded else "no interval"
     reason = str(cell.get("reason") or without).rstrip(".")
     return f"Whether the features of {seeds} are alike beyond chance is open: {reason} ({numbers})."
 

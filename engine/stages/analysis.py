@@ -26,6 +26,7 @@ from engine.stages.context import Context, Result
 from engine.stages.features import find_again, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
+    UNFAIR_SURROGATE,
     UNTRAINED,
     dependence,
     red_flags,
@@ -276,8 +277,11 @@ def _headline_subset(plain: dict[str, Any]) -> SubsetName:
 
 
 def _verdict(plain: dict[str, Any], subset: str, warnings: list[str]) -> str:
-    """Return the headline's verdict; SAEs that did not train have none."""
+    """Return the headline's verdict. SAEs that did not train have none; beyond chance none has whose twins did
+    not learn, as without N3: twins at their start agree less than any that fit noise."""
     agreement = plain["metrics"].get(HEADLINE_METRIC, {}).get(subset)
     if agreement is None or any(UNTRAINED in text for text in warnings):
+        return "undetermined"
+    if agreement["verdict"] != "chance" and any(UNFAIR_SURROGATE in text for text in warnings):
         return "undetermined"
     return str(agreement["verdict"])

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
+from engine.metrics.nulls import kappa
 from engine.metrics.uncertainty import MIN_SEEDS
 from engine.stages.flags import NEAR_START, UNFAIR_SURROGATE, UNTRAINED
 from engine.stages.sides import cell_of, has_surrogate, qualities, shared_seeds
@@ -49,10 +51,31 @@ def marks(cohorts: Sequence[Record], subset: str, gates: str) -> list[str]:
     if len(shared) < most:
         found.append(f"over the {len(shared)} shared seeds of {most}")
     for cohort in cohorts:
-        name = cell_of(cohort, subset).get("null_name")
+        cell = cell_of(cohort, subset)
+        name = cell.get("null_name")
         if name and name != "N3":
-            found.append(f"κ of {cohort['title']} is taken against {name}, which is held fixed")
+            fixed = ", which is held fixed" if cell.get("null_pairs") is None else ""
+            found.append(f"κ of {cohort['title']} is taken against {name}{fixed}")
     return found
+
+
+def against_surrogate(baseline: Record, variant: Record, subset: str) -> float | None:
+    """Return the difference of κ with N3 on both sides, where the headline nulls are of different kinds; None
+    where they are of one kind.
+
+    Kinds differ in what they leave to chance, so that a difference of κ may be one of nulls.
+    """
+    cells = [cell_of(cohort, subset) for cohort in (baseline, variant)]
+    if cells[0].get("null_name") == cells[1].get("null_name"):
+        return None
+    values = [
+        kappa(float(cell["observed"]), float(null["value"]))
+        for cell in cells
+        for null in cell.get("nulls") or ()
+        if null["name"] == "N3" and null["admissible"] and null["value"] is not None
+    ]
+    known = len(values) == 2 and all(math.isfinite(value) for value in values)
+    return values[1] - values[0] if known else None
 
 
 def mismatches(baseline: Record, variant: Record) -> list[str]:

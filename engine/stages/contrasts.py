@@ -22,8 +22,8 @@ from engine.metrics.contrasts import (
     observed_difference,
 )
 from engine.metrics.similarity import Sign
-from engine.report.contrasts import describe, objective_pairs
-from engine.stages.comparability import marks, mismatches, refusals, same_raw
+from engine.report.contrasts import describe, objective_pairs, signed
+from engine.stages.comparability import against_surrogate, marks, mismatches, refusals, same_raw
 from engine.stages.curves import curve_contrasts, curves_of
 from engine.stages.dictionaries import COSTLIEST, cost, crossed
 from engine.stages.differences import blank, state
@@ -124,12 +124,21 @@ def contrast(baseline: Record, variant: Record, gates: str) -> Record:
     assert first is not None, "what was not measured is refused"
     assert second is not None, "what was not measured is refused"
     state(entry, difference(first, second))
+    _same_null(entry, baseline, variant)
     if entry["observed"]["difference"] is not None:
         raw = observed_difference(first, second)
         entry["observed"]["difference"] = raw.value
         entry["observed"]["interval"] = [plain(raw.low), plain(raw.high)]
     _bootstrap(entry, first, second)
     return entry
+
+
+def _same_null(entry: Record, baseline: Record, variant: Record) -> None:
+    """Write the difference with N3 on both sides, where the headline takes nulls of different kinds."""
+    alike = against_surrogate(baseline, variant, entry["subset"])
+    entry["kappa"]["difference_n3"] = alike
+    if alike is not None:
+        entry["marks"].append(f"with N3 on both sides Δκ is {signed(alike, 3)}")
 
 
 def _bootstrap(entry: Record, baseline: Side, variant: Side) -> None:
@@ -153,7 +162,8 @@ def adjust(entries: Sequence[Record]) -> None:
     """Adjust the probabilities for as many contrasts as have one (Holm), and say what was found.
 
     A difference is found where its interval leaves out 0 and the adjusted p is below .05: of the jackknife,
-    because swapped labels cannot get there with few seeds.
+    because swapped labels cannot get there with few seeds. Where the two κ are taken against nulls of
+    different kinds, N3 on both sides must give it the same sign.
     """
     for raw, adjusted in (("p", "holm"), ("p_jackknife", "holm_jackknife")):
         tested = [entry for entry in entries if entry[raw] is not None]
@@ -169,4 +179,7 @@ def _finding(entry: Record) -> str:
     if entry["interval"] is None or entry["holm_jackknife"] >= 0.05:
         return "open"
     low, high = entry["interval"]
+    alike = entry["kappa"].get("difference_n3")
+    if alike is not None and alike * entry["kappa"]["difference"] <= 0:
+        return "open"  # the sign is that of the nulls
     return "open" if low <= 0 <= high else "higher" if low > 0 else "lower"

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from itertools import permutations
+from itertools import combinations, permutations
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from torch import Tensor
 from engine.disk.rundir import RunDirectory
 from engine.metrics.contrasts import constant
 from engine.metrics.similarity import Sign, live_mask, mean_max, unit_cosines, unit_rows
+from engine.metrics.uncertainty import pair_mean
 from engine.stages.parts import read_cohort
 from engine.stages.sides import cell_of, side_of
 
@@ -48,8 +49,8 @@ def crossed(
 ) -> tuple[Floats, Floats]:
     """Return what was observed and its null for every two SAEs of different seeds, [A, A, S, S].
 
-    Within a cohort they are its own tables. Across, N3 compares the twins; a null that is one number is
-    the mean of both cohorts' numbers.
+    Within a cohort they are its own tables. Across, N3 compares the twins, raised to as many features as both
+    tables within are (see `metrics.twin_counts`); a null of another kind is the mean of both cohorts' numbers.
     """
     n_seeds = len(seeds)
     observed_AASS, null_AASS = (np.full((2, 2, n_seeds, n_seeds), math.nan) for _ in range(2))
@@ -61,7 +62,11 @@ def crossed(
     inputs = [inputs_of(analysis) for analysis in analyses]
     _fill(observed_AASS, [_units(of, "cohort", seeds, subset) for of in inputs], sign)
     if all(cell["null_name"] == "N3" for cell in cells):
-        _fill(null_AASS, [_units(of, "surrogate", seeds, subset) for of in inputs], sign)
+        twins = [_units(of, "surrogate", seeds, subset) for of in inputs]
+        _fill(null_AASS, twins, sign)
+        raised = [_raised(null_AASS[a, a], twins[a], sign) for a in range(2)]
+        across = 1 - (1 - null_AASS[0, 1]) * math.sqrt(raised[0] * raised[1])
+        null_AASS[0, 1], null_AASS[1, 0] = across, across.T
     else:
         between = sum(float(cell["null"]) for cell in cells) / 2
         null_AASS[0, 1] = null_AASS[1, 0] = constant(between, n_seeds)
@@ -81,6 +86,13 @@ def _units(
         )
         units.append(unit_rows(decoder_FD[kept_F]).rows)
     return units
+
+
+def _raised(null_SS: Floats, twins: Sequence[Tensor], sign: Sign) -> float:
+    """Return by what 1 − x of a cohort's twins was multiplied in its own table; 1 where they are as many."""
+    pairs = list(combinations(range(len(twins)), 2))
+    plain = sum(mean_max(unit_cosines(twins[s], twins[t], sign)) for s, t in pairs) / len(pairs)
+    return min(1.0, (1 - pair_mean(null_SS)) / (1 - plain)) if plain < 1 else 1.0
 
 
 def _fill(table_AASS: Floats, units: Sequence[Sequence[Tensor]], sign: Sign) -> None:

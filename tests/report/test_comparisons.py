@@ -225,6 +225,28 @@ def test_whether_kappa_includes_zero(summary: Record) -> None:
     assert answers(summary)["no-convergence"] == "supports"
 
 
+def test_a_wide_interval_around_zero_supports_nothing(summary: Record) -> None:
+    summary = copy.deepcopy(summary)
+    summary["cohorts"] = summary["cohorts"][:1]
+    cell = summary["cohorts"][0]["stability"]["mean_max_cos"]["live"]
+    for wide in ({"ci_low": -0.4, "ci_high": 0.5}, {"ci_low": -0.4, "ci_high": 0.2}):
+        cell.update(wide)
+        assert answers(summary)["no-convergence"] == "cannot tell"
+
+
+def test_recall_of_saes_that_did_not_learn_contradicts_nothing(summary: Record) -> None:
+    near, powerless = copy.deepcopy(summary), copy.deepcopy(summary)
+    for cohort in near["cohorts"]:
+        cohort["quality"]["cosine_with_start"] = {"mean": 0.9}
+    for cohort in powerless["cohorts"]:
+        cohort["ground_truth"]["energy_null"] = {"powerless": True}
+        cohort["ground_truth"]["recall"] = {"mean": 1.0, "sd": 0.0, "per_seed": [1.0] * 5}
+    for left_out in (near, powerless):
+        (one,) = (x for x in examine(left_out)["examined"] if x["key"] == "fourier-recovery")
+        assert one["says"] == "cannot tell"
+        assert "Left out of the answer: 2 cohorts near the start" in one["because"]
+
+
 def test_the_thresholds_stand_beside_chance(summary: Record) -> None:
     (cut,) = (one for one in examine(summary)["examined"] if one["key"] == "cut-offs")
     # Null of the first cohort: (.487 − .01)/(1 − .01) = .482; of the second .534.
@@ -254,6 +276,9 @@ def test_planted_planes_are_the_positive_control(summary: Record) -> None:
         cohort["ground_truth"]["recall"] = {"mean": recall, "sd": 0.0, "per_seed": [recall] * 5}
     assert answers(summary)["sparse-planes-alone"] == "supports"
     assert "fourier-recovery" not in answers(summary)
+    unsure = {"mean": 0.92, "sd": 0.179, "per_seed": [0.6, 1.0, 1.0, 1.0, 1.0]}
+    summary["cohorts"][0]["ground_truth"]["recall"] = unsure
+    assert answers(summary)["sparse-planes-alone"] == "cannot tell"
     summary["cohorts"][0]["ground_truth"]["recall"] = {"mean": 0, "sd": 0.0, "per_seed": [0] * 5}
     assert answers(summary)["sparse-planes-alone"] == "contradicts"
 

@@ -88,6 +88,8 @@ def test_without_an_interval_the_verdict_is_open_and_says_why(planted: dict[str,
 def test_a_seed_that_did_not_train_is_no_missing_interval(summary: dict[str, Any]) -> None:
     cohort = {**summary["cohorts"][0], "verdict": "undetermined"}
     assert "is open: an SAE did not train (κ .01, 95 % CI −.01 to .03" in verdict_sentence(cohort)
+    unfair = {**cohort, "warnings": ["the surrogate explains −.1: N3 is no fair null here"]}
+    assert "is open: its twins on surrogate data learnt nothing (κ" in verdict_sentence(unfair)
 
 
 def test_failed_gates_are_named(

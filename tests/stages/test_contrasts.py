@@ -11,6 +11,7 @@ import torch
 
 from engine.disk.rundir import RunDirectory
 from engine.metrics.similarity import mean_max_cos
+from engine.report.contrasts import finding_text
 from engine.saes.formats import TrainedSaes, save_cohort
 from engine.saes.weights import Weights
 from engine.stages.contrasts import adjust, compare_cohorts, contrast
@@ -46,6 +47,28 @@ def test_a_difference_without_width_has_no_interval(entry: Entry) -> None:
     assert one["interval"] is None
     assert "no width" in one["marks"][0]
     assert one["finding"] == "open"
+
+
+def test_a_difference_that_the_nulls_make_is_not_found(entry: Entry) -> None:
+    # Against N3 (.2) both ways: κ .5 and .525. The second is judged against N6 = .5: κ .24.
+    plain, phased = entry("topk a", 0.6, wobble=0.001), entry("relu b", 0.62)
+    cell = phased["stability"]["mean_max_cos"]["live"]
+    cell |= {"null_name": "N6", "null": 0.5, "kappa": 0.24, "null_pairs": table(0.5)}
+    cell["nulls"] = [*cell["nulls"], {"name": "N6", "value": 0.5, "admissible": True}]
+    one = contrast(plain, phased, "")
+    adjust([one])
+    assert one["interval"][1] < 0
+    assert one["kappa"]["difference_n3"] == pytest.approx(0.025)
+    assert one["finding"] == "open"
+    assert finding_text(one) == "open: with N3 on both sides its sign is another"
+    assert "κ of relu b is taken against N6" in one["marks"]
+    assert "with N3 on both sides Δκ is +.025" in one["marks"]
+    same = contrast(entry("topk a", 0.6), entry("relu b", 0.62), "")
+    assert same["kappa"]["difference_n3"] is None
+
+
+def table(value: float) -> list[list[float | None]]:
+    return [[None if s == t else value for t in range(5)] for s in range(5)]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -99,7 +122,7 @@ def test_what_was_not_measured_says_why(entry: Entry) -> None:
 def test_marks_tell_of_gates_nulls_and_fewer_seeds(entry: Entry) -> None:
     fixed = entry("relu b", 0.6, seeds=[2, 3, 4, 5, 9])
     cell = fixed["stability"]["mean_max_cos"]["live"]
-    cell.update(null_name="N2", null=0.25)
+    cell.update(null_name="N2", null=0.25, null_pairs=None)
     one = contrast(entry("topk a", 0.36), fixed, "G2")
     assert one["refusals"] == []
     assert one["seeds"] == [2, 3, 4, 5]
@@ -170,6 +193,19 @@ def analysed(folder: Path, number: int, entry: Entry) -> tuple[dict[str, Any], R
     made["stability"]["mean_max_cos"]["live"].update(pairs=tables[0], null_pairs=tables[1])
     made["live"] = kept
     return made, analysis
+
+
+def test_twins_that_were_raised_are_raised_across_as_well(tmp_path: Path, entry: Entry) -> None:
+    (first, run_a), (second, run_b) = (analysed(tmp_path, number, entry) for number in (0, 1))
+    plain = crossed((first, second), (run_a, run_b), "live", [1, 2, 3], "signed")[1]
+    for cohort in (first, second):
+        cell = cohort["stability"]["mean_max_cos"]["live"]
+        cell["null_pairs"] = [
+            [None if x is None else 1 - 0.9 * (1 - x) for x in row] for row in cell["null_pairs"]
+        ]
+    raised = crossed((first, second), (run_a, run_b), "live", [1, 2, 3], "signed")[1]
+    off = ~torch.eye(3, dtype=torch.bool).numpy()
+    assert raised[..., off] == pytest.approx(1 - 0.9 * (1 - plain[..., off]))
 
 
 def test_labels_are_swapped_with_what_the_dictionaries_share_across(

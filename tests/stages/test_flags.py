@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from engine.stages.analysis import _verdict
 from engine.stages.flags import flags_of_training, red_flags, warnings_of_training
 
 CONFIG = {"architecture": "jumprelu", "d_sae": 64, "target_l0": 8.0}
@@ -101,3 +102,14 @@ def test_what_holds_at_the_end_is_a_warning_for_all_its_seeds_at_once() -> None:
         "seed 3: L0 is 25.0, far from its target 8 (likewise seed 7)"
     ]
     assert warnings_of_training(cohort, traced([8.0, 8.0])) == []
+
+
+def test_twins_that_learnt_nothing_leave_no_verdict_beyond_chance() -> None:
+    def said(verdict: str, *warnings: str) -> str:
+        plain = {"metrics": {"mean_max_cos": {"live": {"verdict": verdict}}}}
+        return _verdict(plain, "live", list(warnings))
+
+    unfair = "the surrogate behind N3 explains −.020 of its variance: N3 is no fair null here"
+    assert said("strong", unfair) == "undetermined"
+    assert said("chance", unfair) == "chance", "a lower null would only have raised κ"
+    assert said("strong") == "strong"
