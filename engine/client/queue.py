@@ -181,7 +181,7 @@ def follow(
     Args:
         root: runs root with a supervisor.
         study: name.
-        message: submission to wait for first; empty: the study is there.
+        message: submission to wait for first; empty: the study is there, or waits for a supervisor that is up.
         on_event: told of every event.
         stop: asked all the time; true: stop telling.
 
@@ -195,7 +195,8 @@ def follow(
             raise Interrupted(f"{study} goes on; `husai-engine watch {study}` shows it again")
         if (inbox.refused / message).is_file() and message:
             raise InputError(study, "its submission was refused", f"see {root.log_file}")
-        if not message or not (inbox.path / message).exists():
+        comes = not message and study in waiting_studies(root) and supervisor(root) is not None
+        if not comes and (not message or not (inbox.path / message).exists()):
             found = jobs(root, study)
             for job in found:
                 _tell(job, states, on_event)

@@ -22,7 +22,7 @@ from engine.client.daemon import stop_supervisor
 from engine.client.studies import drop
 from engine.disk.heartbeat import lives, read_sign
 from engine.disk.root import RunsRoot
-from engine.errors import EnvironmentUnfit, InputError
+from engine.errors import EnvironmentUnfit, InputError, Interrupted
 from engine.jobs.lock import hold, holder
 from engine.jobs.messages import Submission
 from tests.jobs.conftest import asked, study_of
@@ -254,6 +254,19 @@ def test_run_hands_over_to_a_supervisor_that_is_up(
     found = answer(root, "watch", "tiny")
     assert found["failed"] == {}
     assert found["report"] == str(root.report("tiny"))
+
+
+def test_a_study_that_a_supervisor_has_yet_to_take_is_waited_for(root: RunsRoot) -> None:
+    root.prepare()
+    drop(root, study_of(asked("one"), name="later"))
+    asks = iter([False, False, True])
+    with (
+        hold(root.lock_file, root.path, "service"),
+        pytest.raises(Interrupted, match="later goes on"),
+    ):
+        client.follow(root, "later", "", lambda event: None, lambda: next(asks))
+    with pytest.raises(InputError, match="no such study"):
+        client.follow(root, "later", "", lambda event: None, lambda: False)
 
 
 def test_logs_show_control_characters_and_follow_to_the_end(root: RunsRoot) -> None:
