@@ -71,7 +71,8 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
     job = run.read_job()
     _check_code(job)
     os.environ.update(job["environment"])  # before torch is imported: OpenMP reads it while loading
-    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if job["placement"]["device"] == "cuda" else ""
+    on_gpu = job.get("placement", {}).get("device") == "cuda"  # a file by hand may lack it
+    gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "") if on_gpu else ""
     with _only_worker(run, stop), Heartbeat(run.sign_file, run.attempt or 0, gpu=gpu):
         run.check_attempt()
         if run.done():

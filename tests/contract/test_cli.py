@@ -247,7 +247,7 @@ def test_validate_answers_row_by_row(capsys: Capture, tmp_path: Path) -> None:
             "broken_auxiliary_loss",
         }
         assert all(set(check) == CHECK for check in row["checks"])
-    assert len(said.err.splitlines()) == 2
+    assert len(said.err.splitlines()) == 3, "a word on how long, then a line per row"
     assert "to go" in said.err
     assert not list(tmp_path.iterdir()), "validating writes nothing"
 
