@@ -73,5 +73,5 @@ def test_what_cannot_be_written_is_told(
     with pytest.raises(InputError, match="no such study"):
         notebooks.write_notebook(grid, "nothing", tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "nbclient", None)
-    with pytest.raises(EnvironmentUnfit, match="pip install .husai.notebook"):
+    with pytest.raises(EnvironmentUnfit, match=r"husai\[notebook\]"):
         notebooks.write_notebook(grid, "grid", tmp_path, execute=True)
