@@ -9,10 +9,7 @@ from engine.doctor.libraries import Loaded
 from engine.study.machine import Machine
 from engine.study.profile import KNOWN_GAPS
 
-OLDER = (
-    "install torch's build for CUDA 12.6: "
-    "pip install torch --index-url https://download.pytorch.org/whl/cu126"
-)
+OLDER = "install torch's build for CUDA 12.6, from PyTorch's index of that name (cu126)"
 OLDEST_DRIVER = {13: (580, "580"), 12: (525, "525.60"), 11: (450, "450.80")}
 """CUDA's main version → NVIDIA's oldest driver for it on Linux (minor versions are compatible)."""
 
