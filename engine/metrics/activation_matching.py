@@ -27,7 +27,8 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics import fourier
-from engine.metrics.matching import assignment, side_by_side
+from engine.metrics.assignment import assignment
+from engine.metrics.matching import side_by_side
 from engine.metrics.nulls import kappa
 from engine.metrics.similarity import LIVE_COUNT
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError
-from engine.metrics.matching import Assignment
+from engine.metrics.assignment import Assignment
 from engine.metrics.nulls import Null, StepZero, kappa
 from engine.metrics.similarity import Sign
 from engine.metrics.uncertainty import Verdict

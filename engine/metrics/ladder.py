@@ -15,7 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.metrics.matching import Assignment, assignment, pair_values, side_by_side
+from engine.metrics.assignment import Assignment, assignment
+from engine.metrics.matching import pair_values, side_by_side
 from engine.metrics.nulls import (
     Law,
     Null,

@@ -10,14 +10,13 @@ from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
-import numpy as np
 import torch
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from engine.errors import InputError
+from engine.metrics.assignment import Assignment, assignment
 from engine.metrics.similarity import (
     Sign,
     check_dictionary,
@@ -29,13 +28,6 @@ from engine.metrics.similarity import (
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
-
-
-class Assignment(NamedTuple):
-    """A one-to-one matching: row `rows[k]` is paired with column `columns[k]`."""
-
-    rows: Tensor
-    columns: Tensor
 
 
 @dataclass(frozen=True)
@@ -57,13 +49,6 @@ def check_tau(tau: float) -> None:
     """Raise InputError unless 0 < tau <= 1."""
     if not 0 < tau <= 1:
         raise InputError("tau", f"is {tau}", "a cosine threshold in (0, 1]")
-
-
-def assignment(cosine_AB: Tensor) -> Assignment:
-    """The one-to-one matching of largest total cosine (Hungarian); about n^2.5 in time."""
-    cosine = cosine_AB.detach().cpu().numpy().astype(np.float64, copy=False)
-    rows, columns = linear_sum_assignment(cosine, maximize=True)
-    return Assignment(torch.from_numpy(rows), torch.from_numpy(columns))
 
 
 def matched_cosines(cosine_AB: Tensor) -> Tensor:
@@ -189,15 +174,18 @@ def _strict_shares(
     decoder_AB: Tensor, encoder_AB: Tensor, decoder_pair: Assignment, taus: Sequence[float]
 ) -> list[float]:
     """The same for several thresholds, the decoders' matching being known."""
+    rows_P, columns_P = decoder_pair
+    least_P = torch.minimum(
+        decoder_AB.cpu()[rows_P, columns_P], encoder_AB.cpu()[rows_P, columns_P]
+    )
+    if float(least_P.max()) < min(taus):
+        # Nothing can be counted, whatever the encoders' matching, and that is the costly part.
+        return [0.0] * len(taus)
     encoder_pair = assignment(encoder_AB)
     # linear_sum_assignment returns rows in increasing order, but for A > B it leaves some out.
     partner_A = torch.full((decoder_AB.shape[0],), -1)
     partner_A[encoder_pair.rows] = encoder_pair.columns
-    rows_P, columns_P = decoder_pair
     agree_P = partner_A[rows_P] == columns_P
-    least_P = torch.minimum(
-        decoder_AB.cpu()[rows_P, columns_P], encoder_AB.cpu()[rows_P, columns_P]
-    )
     return [two_sided(int((agree_P & (least_P >= tau)).sum()), decoder_AB) for tau in taus]
 
 

@@ -28,6 +28,7 @@ BINS = 100
 """Of the histogram of φ, from −1 to 1."""
 SORTED_INPUTS = 512
 """Inputs whose Gini index is measured: it takes a sort of every code."""
+_ROWS = 256
 
 
 @dataclass(frozen=True)
@@ -49,15 +50,24 @@ class Codes:
 
 def measure_codes(codes_NF: Tensor) -> Codes:
     """Measure the codes of all inputs; InputError unless [N, F ≥ 2], finite, and none is negative."""
-    _check_codes(codes_NF)
+    _check_shape(codes_NF)
     codes_NF = codes_NF.detach().cpu()
     width = codes_NF.shape[1]
-    on_NF = active(codes_NF)
-    l0_N, density_F = on_NF.sum(1).double(), on_NF.mean(0).double()
+    l0_N, ratio_N = (torch.empty(len(codes_NF), dtype=torch.float64) for _ in range(2))
+    fires_F = torch.zeros(width, dtype=torch.float64)
+    # Part by part: what is in the cache is read five times, instead of all of memory.
+    parts = zip(*(x.split(_ROWS) for x in (codes_NF, l0_N, ratio_N)), strict=True)
+    for codes_RF, l0_R, ratio_R in parts:
+        _check_values(codes_RF)
+        on_RF = active(codes_RF)
+        l0_R.copy_(on_RF.sum(1))
+        fires_F += on_RF.sum(0)
+        ratio_R.copy_(codes_RF.sum(1) / codes_RF.norm(dim=1))
+    density_F = fires_F / len(codes_NF)
     some_N = l0_N > 0
     root = math.sqrt(width)
     # √L0 is |x|₁/|x|₂ of equal values.
-    ratio_N = (codes_NF.sum(1) / codes_NF.norm(dim=1)).double()[some_N]
+    ratio_N = ratio_N[some_N]
     step = max(1, len(codes_NF) // SORTED_INPUTS)
     chosen_NF = codes_NF[::step][:SORTED_INPUTS]
     chosen_NF = chosen_NF[chosen_NF.sum(1) > 0].double()
@@ -151,9 +161,12 @@ def independent_firings(on_NF: Tensor, seed: int = 0) -> Tensor:
     return on_NF.gather(0, (torch.arange(N)[:, None] + offset_F) % N)
 
 
-def _check_codes(codes_NF: Tensor) -> None:
+def _check_shape(codes_NF: Tensor) -> None:
     if codes_NF.ndim != 2 or len(codes_NF) == 0 or codes_NF.shape[1] < 2:
         raise InputError("codes", f"shape {tuple(codes_NF.shape)}", "[inputs, latents ≥ 2]")
-    least, most = codes_NF.min(), codes_NF.max()
+
+
+def _check_values(codes_RF: Tensor) -> None:
+    least, most = codes_RF.aminmax()
     if not bool(torch.isfinite(least) and torch.isfinite(most) and least >= 0):
         raise InputError("codes", "negative or not finite", "activations of latents, at least 0")

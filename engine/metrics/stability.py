@@ -18,8 +18,9 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
+from engine.metrics.assignment import Assignment
 from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
-from engine.metrics.matching import Assignment, best_two, check_tau, metric_names, mutual_neighbours
+from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
 from engine.metrics.nulls import (
     Null,
     check_draws,

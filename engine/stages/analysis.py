@@ -5,6 +5,7 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -32,8 +33,8 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
-from engine.stages.gallery import twin_features, write_gallery
-from engine.stages.geometry import Survey, measure_geometry, survey_of
+from engine.stages.gallery import Gallery, twin_features
+from engine.stages.geometry import measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.planted import score_planted
 from engine.stages.recovery import correlate_stability
@@ -63,9 +64,18 @@ def run(context: Context) -> Result:
     hook = str(config["hook"])
     beside = read_beside(inputs, results, hook, x_ND, start)
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings, beside)
-    survey = survey_of(read_subject(inputs["subject"]), live_SF)
+    subject = read_subject(inputs["subject"])
+    survey = survey_of(subject, live_SF)
     sample = _activation_sample(inputs, len(x_ND))
-    truth = _truth(inputs, hook, x_ND, saes, start, survey, sample, stability)
+    modulus = subject.modulus if isinstance(subject, Modular) else None
+    gallery = Gallery(saes, live_SF, stability, modulus)
+
+    def see(s: int, z_NF: Tensor) -> None:
+        survey.see(s, z_NF)
+        sample.add(s, z_NF, live_SF[s])
+        gallery.see(s, z_NF)
+
+    truth = _truth(inputs, hook, x_ND, saes, start, live_SF, stability, see)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     plain = stability.to_json()
     subset = _headline_subset(plain)
@@ -76,9 +86,7 @@ def run(context: Context) -> Result:
     columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
     write_features(folder, hook, saes, live_SF, stability, discoveries, columns, similar.consensus)
     save_consensus(folder, similar.consensus, saes.seeds)
-    subject = read_subject(inputs["subject"])
-    modulus = subject.modulus if isinstance(subject, Modular) else None
-    shown = write_gallery(folder, x_ND, saes, live_SF, stability, fake, truth.features, modulus)
+    shown = gallery.write(folder, truth.features[0], fake)
     cohort = _describe(
         inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
     )
@@ -196,18 +204,13 @@ def _truth(
     x_ND: Tensor,
     saes: TrainedSaes,
     start: TrainedSaes,
-    survey: Survey,
-    sample: ActivationSample,
+    live_SF: Tensor,
     stability: Stability,
+    see: Callable[[int, Tensor], None],
 ) -> Truth:
     """Return the agreement with the ground truth, and whether the features that agree are the stable ones;
-    show the latents, which are computed once, to the survey and to the sample."""
-    subject, run, live_SF = read_subject(inputs["subject"]), inputs["subject"], survey.live_SF
-
-    def see(s: int, z_NF: Tensor) -> None:
-        survey.see(s, z_NF)
-        sample.add(s, z_NF, live_SF[s])
-
+    `see` is shown the latents [N, F] of each seed, which are computed once."""
+    subject, run = read_subject(inputs["subject"]), inputs["subject"]
     if isinstance(subject, Modular):
         held_out = read_held_out(inputs["cohort"])
         truth = score_modular(

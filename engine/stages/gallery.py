@@ -4,12 +4,13 @@ A handful of features of the first seed is chosen by a rule that looks at nothin
 the share of other seeds that have them, then by their median best cosine, ties by index; the first of that
 order and the last. Beside each stands its best match in the second seed, whatever it is.
 
-Shapes: S seeds, N activations (p² for the grid), D width, F latents, M live latents of the twin.
+Shapes: S seeds, O the others, N activations (p² for the grid), F latents, G shown ones, M live latents of
+the twin.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
@@ -27,7 +28,6 @@ from engine.metrics.ground_truth import FAMILIES
 from engine.metrics.similarity import Sign, cosine_matrix, live_mask, mean_max
 from engine.metrics.stability import FOUND_AGAIN
 from engine.saes.formats import TrainedSaes
-from engine.stages.truth import latents
 
 HANDFUL = 4
 """Features shown from either end."""
@@ -39,42 +39,86 @@ Arrays = dict[str, NDArray[Any]]
 Floats = NDArray[np.float64]
 
 
-def write_gallery(
-    folder: Path,
-    x_ND: Tensor,
-    saes: TrainedSaes,
-    live_SF: Tensor,
-    stability: Stability,
-    twin: TwinFeatures | None,
-    truth: Sequence[Mapping[str, Tensor]],
-    modulus: int | None,
-) -> dict[str, Any]:
-    """Write `gallery.safetensors`; return what of it belongs in the summary: `gallery`, `surrogate_pairs`.
+class Gallery:
+    """Which features are shown, and their maps, taken while the latents are there: computed once for all."""
 
-    Args:
-        folder: where the artifacts of the analysis are gathered.
-        x_ND: activations; the full grid of pairs, a by a, where `modulus` is given.
-        saes: the cohort.
-        live_SF: which latents fire often enough to be counted.
-        stability: the agreement of its seeds.
-        twin: the features of the same SAEs on surrogate data.
-        truth: per seed, columns [F] that the ground truth gave.
-        modulus: p of a subject whose inputs are pairs (a, b); None where there is no grid.
-    """
-    arrays: Arrays = {}
-    summary: dict[str, Any] = {"gallery": _entries(saes, live_SF[0], stability, truth[0])}
-    if twin is not None:
-        arrays = twin.arrays()
-        summary["surrogate_pairs"] = {"metric": "mean_max_cos", **twin.pairs}
-    if modulus is not None and len(x_ND) == modulus * modulus:
-        shown = [(0, [one["feature"] for one in summary["gallery"]], "maps")]
-        shown.append((1, [one["partner"]["feature"] for one in summary["gallery"]], "partner_maps"))
-        for place, features, name in shown:
-            maps, peaks = _maps(saes, place, features, x_ND, modulus)
-            arrays |= {name: maps, f"{name}_peak": peaks}
-    contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-    save_file(contiguous, folder / GALLERY)
-    return summary
+    def __init__(
+        self, saes: TrainedSaes, live_SF: Tensor, stability: Stability, modulus: int | None
+    ) -> None:
+        """Choose the features.
+
+        Args:
+            saes: the cohort.
+            live_SF: which latents fire often enough to be counted.
+            stability: the agreement of its seeds.
+            modulus: p of a subject whose inputs are pairs (a, b); None where there is no grid.
+        """
+        self._saes, self._stability, self._modulus = saes, stability, modulus
+        found = stability.features
+        self._median_F: Floats = np.median(found.best[0][1:], axis=0)
+        chosen = choose(found.stability[0], self._median_F, live_SF[0].numpy())
+        self._groups = dict(zip(("stable", "unstable"), chosen, strict=True))
+        features = [f for group in self._groups.values() for f in group]
+        self._shown = {0: features, 1: [int(found.partner[0][1][f]) for f in features]}
+        self._maps: Arrays = {}
+
+    def see(self, s: int, z_NF: Tensor) -> None:
+        """Take the maps of what is shown of seed `s` from its latents on the whole grid, a by a. Seeds may come
+        in any order, from several threads at once."""
+        p = self._modulus
+        if p is None or len(z_NF) != p * p or s not in self._shown:
+            return
+        name = ("maps", "partner_maps")[s]
+        maps, peaks = _maps(z_NF[:, self._shown[s]], p)
+        self._maps |= {name: maps, f"{name}_peak": peaks}
+
+    def write(
+        self, folder: Path, truth: Mapping[str, Tensor], twin: TwinFeatures | None
+    ) -> dict[str, Any]:
+        """Write `gallery.safetensors`; return what of it belongs in the summary: `gallery`, `surrogate_pairs`.
+
+        Args:
+            folder: where the artifacts of the analysis are gathered.
+            truth: columns [F] that the ground truth gave of the first seed.
+            twin: the features of the same SAEs on surrogate data.
+        """
+        arrays = dict(sorted(self._maps.items()))
+        summary: dict[str, Any] = {"gallery": self._entries(truth)}
+        if twin is not None:
+            arrays |= twin.arrays()
+            summary["surrogate_pairs"] = {"metric": "mean_max_cos", **twin.pairs}
+        contiguous = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
+        save_file(contiguous, folder / GALLERY)
+        return summary
+
+    def _entries(self, truth: Mapping[str, Tensor]) -> list[dict[str, Any]]:
+        return [
+            {"group": group, **self._entry(f), "responds_to": _response(truth, f)}
+            for group, features in self._groups.items()
+            for f in features
+        ]
+
+    def _entry(self, f: int) -> dict[str, Any]:
+        found, saes = self._stability.features, self._saes
+        best_O, partner = found.best[0][1:, f], int(found.partner[0][1][f])
+        assert saes.fires is not None, "cohorts are saved with their firing counts"
+        return {
+            "seed": saes.seeds[0],
+            "feature": f,
+            "stability": float(found.stability[0][f]),
+            "median_best_cosine": float(self._median_F[f]),
+            "density": float(saes.fires[0][f]) / saes.inputs,
+            "best_cosines": {
+                str(seed): float(best) for seed, best in zip(saes.seeds[1:], best_O, strict=True)
+            },
+            "partner": {
+                "seed": saes.seeds[1],
+                "feature": partner,
+                "cosine": float(best_O[0]),
+                "density": float(saes.fires[1][partner]) / saes.inputs,
+                "mutual": int(found.partner[1][0][partner]) == f,
+            },
+        }
 
 
 def choose(
@@ -87,43 +131,6 @@ def choose(
         (f for f in known if f not in most), key=lambda f: (stability_F[f], median_F[f], f)
     )
     return most, least[:HANDFUL]
-
-
-def _entries(
-    saes: TrainedSaes, live_F: Tensor, stability: Stability, truth: Mapping[str, Tensor]
-) -> list[dict[str, Any]]:
-    found, seeds = stability.features, list(saes.seeds)
-    best_OF, partner_F = found.best[0][1:], found.partner[0][1]
-    median_F = np.median(best_OF, axis=0)
-    most, least = choose(found.stability[0], median_F, live_F.numpy())
-    assert saes.fires is not None, "cohorts are saved with their firing counts"
-    entries = []
-    for group, features in (("stable", most), ("unstable", least)):
-        for f in features:
-            partner = int(partner_F[f])
-            entries.append(
-                {
-                    "group": group,
-                    "seed": seeds[0],
-                    "feature": f,
-                    "stability": float(found.stability[0][f]),
-                    "median_best_cosine": float(median_F[f]),
-                    "density": float(saes.fires[0][f]) / saes.inputs,
-                    "best_cosines": {
-                        str(seed): float(best)
-                        for seed, best in zip(seeds[1:], best_OF[:, f], strict=True)
-                    },
-                    "partner": {
-                        "seed": seeds[1],
-                        "feature": partner,
-                        "cosine": float(best_OF[0, f]),
-                        "density": float(saes.fires[1][partner]) / saes.inputs,
-                        "mutual": int(found.partner[1][0][partner]) == f,
-                    },
-                    "responds_to": _response(truth, f),
-                }
-            )
-    return entries
 
 
 def _response(truth: Mapping[str, Tensor], feature: int) -> dict[str, Any] | None:
@@ -142,14 +149,11 @@ def _response(truth: Mapping[str, Tensor], feature: int) -> dict[str, Any] | Non
     }
 
 
-def _maps(
-    saes: TrainedSaes, place: int, features: Sequence[int], x_ND: Tensor, p: int
-) -> tuple[NDArray[Any], NDArray[Any]]:
-    """Return activation maps of some features, uint8 [few, p, p] (a down, b across), and their peaks [few]."""
-    z_NG = latents(saes, place, x_ND)[:, list(features)]
-    peak_G = z_NG.amax(0)
+def _maps(z_NG: Tensor, p: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return activation maps of some features, uint8 [G, p, p] (a down, b across), and their peaks [G]."""
+    peak_G = z_NG.amax(0) if z_NG.numel() else z_NG.new_zeros(z_NG.shape[1])
     scaled_NG = (LEVELS * z_NG / peak_G.clamp(min=1e-12)).clamp(0, LEVELS).round()
-    maps = scaled_NG.to(torch.uint8).T.reshape(len(features), p, p)
+    maps = scaled_NG.to(torch.uint8).T.reshape(-1, p, p)
     return maps.numpy(), peak_G.numpy().astype(np.float32)
 
 

@@ -25,6 +25,7 @@ from torch import Tensor
 from engine.disk.rundir import CONSENSUS
 from engine.errors import InputError
 from engine.metrics.agreement import Stability, SubsetName
+from engine.metrics.assignment import Assignment, assignment
 from engine.metrics.consensus import Consensus, Links, consensus_of, mutual_links
 from engine.metrics.distances import (
     CORRELATION,
@@ -32,7 +33,6 @@ from engine.metrics.distances import (
     WARNINGS,
     matched_distances,
 )
-from engine.metrics.matching import Assignment, assignment
 from engine.metrics.nulls import Law, draw_rows
 from engine.metrics.seriation import seed_order
 from engine.metrics.similarity import Sign, cosine_matrix, enc_dec_alignment

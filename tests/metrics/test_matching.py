@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from engine.errors import InputError
+from engine.metrics.assignment import assignment
 from engine.metrics.matching import (
-    assignment,
     best_two,
     gt_mcc,
     matched_mcc,

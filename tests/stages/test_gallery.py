@@ -14,7 +14,8 @@ from engine.disk.rundir import GALLERY
 from engine.metrics.stability import measure_stability
 from engine.saes.formats import TrainedSaes
 from engine.saes.weights import Weights
-from engine.stages.gallery import choose, twin_features, write_gallery
+from engine.stages.gallery import Gallery, choose, twin_features
+from engine.stages.truth import latents
 from engine.study.sae import ReLU
 
 
@@ -80,7 +81,10 @@ def test_maps_are_the_activations_over_the_grid(tmp_path: Path) -> None:
         cohort.weights.W_dec, live, activation_covariance_DD=None, initial_SFD=None
     )
     x_ND = torch.tensor([[0.0, 0], [0, 1], [1, 0], [1, 1]])
-    found = write_gallery(tmp_path, x_ND, cohort, live, stability, None, [{}] * 3, 2)
+    gallery = Gallery(cohort, live, stability, 2)
+    for s in (2, 0, 1):
+        gallery.see(s, latents(cohort, s, x_ND))
+    found = gallery.write(tmp_path, {}, None)
     arrays = load_file(tmp_path / GALLERY)
     by_feature = {one["feature"]: number for number, one in enumerate(found["gallery"])}
     assert arrays["maps"][by_feature[0]].tolist() == [[0, 0], [255, 255]]
@@ -99,16 +103,9 @@ def test_without_a_grid_there_are_no_maps(tmp_path: Path) -> None:
     stability = measure_stability(
         cohort.weights.W_dec, live, activation_covariance_DD=None, initial_SFD=None
     )
-    found = write_gallery(
-        tmp_path,
-        torch.zeros(3, 2),
-        cohort,
-        live,
-        stability,
-        twin_features(cohort, "signed"),
-        [{}] * 3,
-        None,
-    )
+    gallery = Gallery(cohort, live, stability, None)
+    gallery.see(0, torch.zeros(3, 2))
+    found = gallery.write(tmp_path, {}, twin_features(cohort, "signed"))
     assert set(load_file(tmp_path / GALLERY)) == {
         "surrogate_match", "surrogate_stability", "surrogate_density",
     }  # fmt: skip

@@ -1,0 +1,82 @@
+"""The one-to-one matching of features with the largest total cosine.
+
+Shapes: A, B = features of two dictionaries, P = matched pairs = min(A, B), N = max(A, B).
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+Floats = NDArray[np.float64]
+
+LARGE = 512
+"""Columns from which levelling first is worth its passes over the matrix: a fifth of the time at 512, two to
+four fifths at 1,024."""
+NEARLY_SQUARE = 0.95
+"""Rows per column from which a matrix is filled up to a square one: the rows that are added, all alike, cost as
+much as any."""
+TEMPERATURE, ROUNDS = 0.01, 20
+"""Of the scaling: colder potentials are nearer to the best ones where cosines spread little, and take more
+rounds to come there where they spread much."""
+FLOOR = -60.0
+"""Exponents are kept above it: a product of two such numbers is still a normal float32."""
+
+
+class Assignment(NamedTuple):
+    """A one-to-one matching: row `rows[k]` is paired with column `columns[k]`."""
+
+    rows: Tensor
+    columns: Tensor
+
+
+def assignment(cosine_AB: Tensor) -> Assignment:
+    """The one-to-one matching of largest total cosine (Hungarian); about n^2.5 in time."""
+    cosine = cosine_AB.detach().cpu().numpy().astype(np.float64, copy=False)
+    few, many = sorted(cosine.shape)
+    if many < LARGE or few < NEARLY_SQUARE * many:
+        rows, columns = linear_sum_assignment(cosine, maximize=True)
+    elif len(cosine) <= cosine.shape[1]:
+        rows, columns = _matched(cosine)
+    else:
+        columns, rows = _matched(cosine.T)
+        order = rows.argsort()
+        rows, columns = rows[order], columns[order]
+    return Assignment(torch.from_numpy(rows), torch.from_numpy(columns))
+
+
+def _matched(cosine_AB: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same of a matrix that is at most as high as wide: levelled first, then matched exactly.
+
+    What is added to a whole row or column of a square matrix changes the total of every matching by as much,
+    hence not which is the best. Potentials near those of the dual problem leave few rows that want the same
+    column, and the search for augmenting paths is what takes the time. They are those of optimal transport
+    with a little entropy, which Sinkhorn's scaling finds in a few products (Cuturi 2013, arXiv:1306.0895).
+    They decide how fast, never what: float32 is good enough for them.
+    """
+    A, N = cosine_AB.shape
+    level_NN = np.empty((N, N))
+    level_NN[:A], level_NN[A:] = cosine_AB, cosine_AB.max()
+    row_N, column_N = _potentials(torch.from_numpy(level_NN).float())
+    if np.isfinite(row_N).all() and np.isfinite(column_N).all():
+        level_NN += column_N
+        level_NN += row_N[:, None]
+    rows_N, columns_N = linear_sum_assignment(level_NN, maximize=True)
+    return rows_N[:A], columns_N[:A]
+
+
+def _potentials(cosine_NN: Tensor) -> tuple[Floats, Floats]:
+    """What to add to rows and to columns, so that a best matching is nearly the largest in each."""
+    top_N1 = cosine_NN.amax(1, keepdim=True)
+    kernel_NN = cosine_NN.sub(top_N1).mul_(1 / TEMPERATURE).clamp_min_(FLOOR).exp_()
+    column_N = torch.ones(len(cosine_NN))
+    for _ in range(ROUNDS):
+        row_N = kernel_NN.mv(column_N).reciprocal_()
+        column_N = kernel_NN.T.mv(row_N).reciprocal_()
+    row_N = TEMPERATURE * row_N.log() - top_N1[:, 0]
+    return row_N.double().numpy(), (TEMPERATURE * column_N.log()).double().numpy()
