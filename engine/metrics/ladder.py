@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.metrics.assignment import Assignment, assignment
-from engine.metrics.matching import pair_values, side_by_side
+from engine.metrics.matching import pair_values
 from engine.metrics.nulls import (
     Law,
     Null,
@@ -30,6 +30,7 @@ from engine.metrics.nulls import (
     judge_activation_null,
     outside_energy,
 )
+from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import Sign, cosine_matrix
 from engine.metrics.uncertainty import pair_mean
 

@@ -6,11 +6,8 @@ D = input dimension.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -25,9 +22,6 @@ from engine.metrics.similarity import (
     nonzero_cosines,
     unit_rows,
 )
-
-Item = TypeVar("Item")
-Found = TypeVar("Found")
 
 
 @dataclass(frozen=True)
@@ -187,30 +181,6 @@ def _strict_shares(
     partner_A[encoder_pair.rows] = encoder_pair.columns
     agree_P = partner_A[rows_P] == columns_P
     return [two_sided(int((agree_P & (least_P >= tau)).sum()), decoder_AB) for tau in taus]
-
-
-def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
-    """The results of a task for each item, in order, on as many threads at once as torch was given.
-
-    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter. A task has
-    one thread of torch's: threads of threads would take turns, and results would depend on their number.
-    """
-    threads, left, found = torch.get_num_threads(), iter(items), deque[Future[Found]]()
-    results = list[Found]()
-    if threads == 1:
-        return [task(item) for item in left]
-    try:
-        with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            # As many as there are threads: all items of a large study at once would not fit in memory.
-            for item in left:
-                found.append(pool.submit(task, item))
-                if len(found) > threads:
-                    results.append(found.popleft().result())
-            results += [one.result() for one in found]
-    finally:
-        # Each of the pool's threads has set the default of those to come as well.
-        torch.set_num_threads(threads)
-    return results
 
 
 def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:

@@ -27,7 +27,8 @@ from scipy.special import betaincc, betainccinv
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import check_tau, pair_values, side_by_side
+from engine.metrics.matching import check_tau, pair_values
+from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import (
     Sign,
     check_dictionary,

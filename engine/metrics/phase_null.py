@@ -28,8 +28,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import pair_values, side_by_side
+from engine.metrics.matching import pair_values
 from engine.metrics.nulls import covariance_root
+from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import Sign, unit_cosines, unit_rows
 
 Floats = NDArray[np.float64]

@@ -99,7 +99,8 @@ def unit_cosines(a_AD: Tensor, b_BD: Tensor, sign: Sign) -> Tensor:
     largest = float(torch.maximum(-least, most))
     if not largest <= 1 + COSINE_SLACK:
         raise InputError("cosine", f"|cos| reaches {largest:.6f}", "rows of unit length")
-    cosine_AB = cosine_AB.clamp_(-1.0, 1.0)
+    if largest > 1:
+        cosine_AB.clamp_(-1.0, 1.0)
     return cosine_AB.abs() if sign == "abs" else cosine_AB
 
 

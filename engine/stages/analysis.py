@@ -5,7 +5,6 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,7 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
-from engine.metrics.matching import side_by_side
+from engine.metrics.parallel import together
 from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
@@ -40,7 +39,7 @@ from engine.stages.planted import score_planted
 from engine.stages.recovery import correlate_stability
 from engine.stages.rungs import read_beside
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
-from engine.stages.truth import Truth, latents, score_modular
+from engine.stages.truth import Looks, Truth, latents, score_modular
 from engine.study.spec import Analysis
 from engine.study.subject import Modular
 from engine.subjects.surrogate import moments
@@ -70,12 +69,8 @@ def run(context: Context) -> Result:
     modulus = subject.modulus if isinstance(subject, Modular) else None
     gallery = Gallery(saes, live_SF, stability, modulus)
 
-    def see(s: int, z_NF: Tensor) -> None:
-        survey.see(s, z_NF)
-        sample.add(s, z_NF, live_SF[s])
-        gallery.see(s, z_NF)
-
-    truth = _truth(inputs, hook, x_ND, saes, start, live_SF, stability, see)
+    looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
+    truth = _truth(inputs, hook, x_ND, saes, start, live_SF, stability, looks)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     plain = stability.to_json()
     subset = _headline_subset(plain)
@@ -206,18 +201,20 @@ def _truth(
     start: TrainedSaes,
     live_SF: Tensor,
     stability: Stability,
-    see: Callable[[int, Tensor], None],
+    looks: Looks,
 ) -> Truth:
-    """Return the agreement with the ground truth, and whether the features that agree are the stable ones;
-    `see` is shown the latents [N, F] of each seed, which are computed once."""
+    """Return the agreement with the ground truth, and whether the features that agree are the stable ones; show
+    `looks` the latents of each seed, which are computed once."""
     subject, run = read_subject(inputs["subject"]), inputs["subject"]
     if isinstance(subject, Modular):
         held_out = read_held_out(inputs["cohort"])
         truth = score_modular(
-            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, see
+            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, looks
         )
     else:
-        side_by_side(lambda s: see(s, latents(saes, s, x_ND)), range(len(saes.seeds)))
+        for s in range(len(saes.seeds)):
+            z_NF = latents(saes, s, x_ND)
+            together(*(partial(look, s, z_NF) for look in looks))
         truth = score_planted(run, x_ND, saes, live_SF)
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -32,8 +33,8 @@ from engine.metrics.ground_truth import (
     random_directions,
     recover,
 )
-from engine.metrics.matching import side_by_side
 from engine.metrics.nulls import effective_rank
+from engine.metrics.parallel import side_by_side, together
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
 from engine.stages.artifacts import WEIGHTS
@@ -46,6 +47,8 @@ from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
 
 Columns = dict[str, Tensor]
+Looks = Sequence[Callable[[int, Tensor], None]]
+"""Each is shown the latents [N, F] of a seed, by its place."""
 CHUNK = 1024
 """Inputs encoded at once: of 1,024 latents, what is kept and what is not stay in a core's cache."""
 BASELINE_SEEDS = range(5)
@@ -77,13 +80,13 @@ def score_modular(
     live_SF: Tensor,
     stability: Stability,
     held_out: Tensor,
-    see: Callable[[int, Tensor], None],
+    looks: Looks = (),
 ) -> Truth:
     """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing,
     and what its features do to the answers.
 
-    `see` is shown the latents [N, F] of every seed, by its place: they are computed once, and those of several
-    seeds at once where there are threads for it.
+    Each of `looks` is shown the latents [N, F] of every seed, by its place: they are computed once, and one
+    seed's at a time, as those of all would fill the memory.
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
@@ -99,17 +102,23 @@ def score_modular(
     def score(s: int) -> tuple[Recovery, FeatureScores, SeedEffects]:
         recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
         z_NF = latents(saes, s, x_ND)
-        see(s, z_NF)
-        maps = score_features(z_NF, p, task)
-        effects = _intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found)
-        return recovery, maps, effects
+        maps, effects = list[FeatureScores](), list[SeedEffects]()
 
-    scored = side_by_side(score, range(len(saes.seeds)))
+        def intervene() -> None:
+            effects.append(_intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found))
+
+        def respond() -> None:
+            maps.append(score_features(z_NF, p, task))
+
+        together(*(partial(look, s, z_NF) for look in looks), intervene, respond)
+        return recovery, maps[0], effects[0]
+
+    scored = [score(s) for s in range(len(saes.seeds))]
     scores = [(recovery, maps) for recovery, maps, _ in scored]
     effects = [one for _, _, one in scored]
     columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
     once = start.select(start.seeds[0])
-    untrained = model.splice(once.decode(once.encode(x_ND))[0])
+    untrained = model.splice(once.decode(latents(start, 0, x_ND)[None])[0])
     neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
     controls = baselines(
         x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
@@ -263,8 +272,12 @@ def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
     """Return the latents of one seed over all activations, [N, F], computed in chunks."""
     one = saes.select(saes.seeds[number]).architecture()
     z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
-    for rows, z in zip(x_ND.split(CHUNK), z_NF.split(CHUNK), strict=True):
-        z.copy_(one.encode(rows[None])[0])
+
+    def encode(chunk: tuple[Tensor, Tensor]) -> None:
+        rows_CD, z_CF = chunk
+        z_CF.copy_(one.encode(rows_CD[None])[0])
+
+    side_by_side(encode, zip(x_ND.split(CHUNK), z_NF.split(CHUNK), strict=True))
     return z_NF
 
 

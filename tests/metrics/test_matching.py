@@ -17,9 +17,9 @@ from engine.metrics.matching import (
     mutual_neighbours,
     pair_values,
     shared_fraction,
-    side_by_side,
     truth_match,
 )
+from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import Sign, cosine_matrix, mean_max_cos
 
 EYE = torch.eye(2)

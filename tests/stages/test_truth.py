@@ -87,9 +87,7 @@ def scored(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes) -> Truth:
     start = saes_of(torch.randn(8, D, generator=torch.Generator().manual_seed(7)), x_ND)
     held_out = torch.arange(0, len(x_ND), 3)
     stability = stable(saes.weights.W_dec, live_SF)
-    return score_modular(
-        SUBJECT, run, HOOK, x_ND, saes, start, live_SF, stability, held_out, lambda s, z_NF: None
-    )
+    return score_modular(SUBJECT, run, HOOK, x_ND, saes, start, live_SF, stability, held_out)
 
 
 def summary_of(truth: Truth) -> dict[str, Any]:
