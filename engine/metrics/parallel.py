@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import TypeVar, cast
 
 import torch
 
 Item = TypeVar("Item")
 Found = TypeVar("Found")
+One = TypeVar("One")
+Other = TypeVar("Other")
 
 
 def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
@@ -37,6 +39,10 @@ def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[F
     return results
 
 
-def together(*tasks: Callable[[], None]) -> None:
-    """Do several tasks, none of which needs another, as `side_by_side` does one task for several items."""
-    side_by_side(lambda task: task(), tasks)
+def together(
+    first: Callable[[], One], second: Callable[[], Other], *rest: Callable[[], object]
+) -> tuple[One, Other]:
+    """What two tasks find, with others that are begun before them; none needs another."""
+    found: list[object] = side_by_side(lambda task: task(), [*rest, first, second])
+    one, other = found[-2:]
+    return cast(One, one), cast(Other, other)

@@ -5,6 +5,7 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
-from engine.metrics.parallel import together
+from engine.metrics.parallel import side_by_side
 from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
@@ -214,12 +215,16 @@ def _truth(
     else:
         for s in range(len(saes.seeds)):
             z_NF = latents(saes, s, x_ND)
-            together(*(partial(look, s, z_NF) for look in looks))
+            side_by_side(partial(_show, s, z_NF), looks)
         truth = score_planted(run, x_ND, saes, live_SF)
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)
         truth.summary["stability_correlation"] = found
     return truth
+
+
+def _show(s: int, z_NF: Tensor, look: Callable[[int, Tensor], None]) -> None:
+    look(s, z_NF)
 
 
 def _describe(

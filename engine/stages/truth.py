@@ -99,23 +99,16 @@ def score_modular(
     downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
     model = Interventions(problem, downstream, x_ND, held_out, ks, task)
 
-    def score(s: int) -> tuple[Recovery, FeatureScores, SeedEffects]:
-        recovery = recover(saes.weights.W_dec[s], found.existing, live_SF[s], rank=rank)
-        z_NF = latents(saes, s, x_ND)
-        maps, effects = list[FeatureScores](), list[SeedEffects]()
-
-        def intervene() -> None:
-            effects.append(_intervene(model, saes, s, z_NF, live_SF[s], stability, recovery, found))
-
-        def respond() -> None:
-            maps.append(score_features(z_NF, p, task))
-
-        together(*(partial(look, s, z_NF) for look in looks), intervene, respond)
-        return recovery, maps[0], effects[0]
-
-    scored = [score(s) for s in range(len(saes.seeds))]
-    scores = [(recovery, maps) for recovery, maps, _ in scored]
-    effects = [one for _, _, one in scored]
+    scores, effects = list[tuple[Recovery, FeatureScores]](), list[SeedEffects]()
+    for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
+        recovery, z_NF = recover(d_FD, found.existing, live_F, rank=rank), latents(saes, s, x_ND)
+        maps, effect = together(
+            partial(score_features, z_NF, p, task),
+            partial(_intervene, model, saes, s, z_NF, live_F, stability, recovery, found),
+            *(partial(look, s, z_NF) for look in looks),
+        )
+        scores.append((recovery, maps))
+        effects.append(effect)
     columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
     once = start.select(start.seeds[0])
     untrained = model.splice(once.decode(latents(start, 0, x_ND)[None])[0])

@@ -1,0 +1,48 @@
+"""Work on several threads: in order, with its errors, and of one thread of torch's each."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from engine.metrics.parallel import side_by_side, together
+
+
+@pytest.fixture(params=[1, 3])
+def threads(request: pytest.FixtureRequest) -> Iterator[int]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(request.param)
+    yield request.param
+    torch.set_num_threads(before)
+
+
+def test_two_results_and_what_was_done_beside_them(threads: int) -> None:
+    done: list[str] = []
+    found = together(lambda: 7, lambda: "seven", lambda: done.append("a"), lambda: done.append("b"))
+    assert found == (7, "seven")
+    assert sorted(done) == ["a", "b"]
+    assert torch.get_num_threads() == threads
+
+
+def test_the_error_of_any_task_is_raised(threads: int) -> None:
+    def fail() -> None:
+        raise ValueError("the third")
+
+    with pytest.raises(ValueError, match="the third"):
+        together(lambda: 1, lambda: 2, fail)
+    assert torch.get_num_threads() == threads
+
+
+def test_tasks_within_tasks_take_no_threads_of_their_own(threads: int) -> None:
+    """Threads of threads would take turns: what a task does side by side is done by its own thread."""
+
+    def inner(_: int) -> list[int]:
+        return side_by_side(lambda _: threading.get_ident(), range(4))
+
+    outer = side_by_side(inner, range(4))
+    if threads > 1:
+        assert all(len(set(idents)) == 1 for idents in outer)
+    assert torch.get_num_threads() == threads
