@@ -246,3 +246,17 @@ def test_side_by_side_keeps_order_and_errors(threads: int) -> None:
             side_by_side(lambda n: 1 // n, [1, 0])
     finally:
         torch.set_num_threads(before)
+
+
+def test_strict_shares_count_below_the_highest_threshold() -> None:
+    """One of two pairs has .6 and .8, which is shared at .5 and at no higher threshold; without a pair that is,
+    the encoders' matching is not asked for."""
+    decoder_AB = torch.tensor([[0.6, 0.0], [0.0, 0.1]])
+    encoder_AB = torch.tensor([[0.8, 0.0], [0.0, 0.9]])
+    taus = (0.5, 0.7)
+    names = metric_names(taus, strict=True)
+    values = dict(zip(names, pair_values(decoder_AB, taus, encoder_AB), strict=True))
+    assert values["strict_shared_fraction@0.5"] == pytest.approx(0.5)
+    assert values["strict_shared_fraction@0.7"] == 0.0
+    nothing = pair_values(decoder_AB - 0.2, taus, encoder_AB)
+    assert nothing[names.index("strict_shared_fraction@0.5")] == 0.0
