@@ -54,10 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--steps", type=int)
     parser.add_argument("--seeds", type=int)
     parser.add_argument("--activations", type=Path, help="safetensors file with `activations`")
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--deterministic", action="store_true")
-    parser.add_argument("--tf32", action="store_true")
+    numerics.add_options(parser)
     options = parser.parse_args(arguments)
     numerics.configure(options.threads, options.deterministic, options.tf32)
     try:

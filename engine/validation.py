@@ -71,10 +71,7 @@ Measures = dict[str, Measured]
 def main(arguments: list[str] | None = None) -> int:
     """Answer rows until the input ends; return the exit code."""
     parser = argparse.ArgumentParser(prog="python -m engine.validation", description=main.__doc__)
-    parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--deterministic", action="store_true")
-    parser.add_argument("--tf32", action="store_true")
+    numerics.add_options(parser)
     options = parser.parse_args(arguments)
     numerics.configure(options.threads, options.deterministic, options.tf32)
     try:

@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 
 from engine.errors import InputError
 from engine.metrics.nulls import kappa
-from engine.metrics.uncertainty import Estimate, check_pairs, jackknife, pair_mean
+from engine.metrics.uncertainty import Estimate, check_pairs, jackknife, pair_mean, resampled_means
 
 Floats = NDArray[np.float64]
 
@@ -125,23 +125,14 @@ def bootstrap_difference(
     A seed drawn twice is not paired with itself; a resample of one single seed is drawn again.
     Raises InputError for sides of different seeds, fewer than three of them, or no draws.
     """
-    n_seeds = _shared(baseline, variant)
-    if n_seeds < 3 or draws < 1:
-        raise InputError("bootstrap", f"{n_seeds} seeds, {draws} draws", "S >= 3 and draws >= 1")
-    tables = np.stack(
-        [baseline.observed_SS, baseline.null_SS, variant.observed_SS, variant.null_SS]
+    _shared(baseline, variant)
+    a_R, a_null_R, b_R, b_null_R = resampled_means(
+        np.stack([baseline.observed_SS, baseline.null_SS, variant.observed_SS, variant.null_SS]),
+        draws,
+        seed,
     )
-    tables[:, np.arange(n_seeds), np.arange(n_seeds)] = 0.0
-    rng = np.random.default_rng(seed)
-    found: list[Floats] = []
-    while sum(map(len, found)) < draws:
-        times_RS = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws)
-        times_RS = times_RS[(times_RS > 0).sum(1) > 1].astype(np.float64)
-        pairs_R = n_seeds**2 - (times_RS**2).sum(1)
-        sums = np.einsum("rs,kst,rt->kr", times_RS, tables, times_RS)
-        a_R, a_null_R, b_R, b_null_R = sums / pairs_R
-        found.append((b_R - b_null_R) / (1 - b_null_R) - (a_R - a_null_R) / (1 - a_null_R))
-    return np.concatenate(found)[:draws]
+    difference_R: Floats = (b_R - b_null_R) / (1 - b_null_R) - (a_R - a_null_R) / (1 - a_null_R)
+    return difference_R
 
 
 def label_permutation(

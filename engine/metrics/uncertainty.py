@@ -93,18 +93,27 @@ def seed_bootstrap(pairs_SS: Floats, *, draws: int = 2000, seed: int = 0) -> Flo
     A resample of one single seed has no pair and is drawn again. Raises InputError for S < 3.
     """
     check_pairs(pairs_SS)
-    n_seeds = len(pairs_SS)
+    (means_R,) = resampled_means(pairs_SS[None], draws, seed)
+    return means_R
+
+
+def resampled_means(tables_KSS: Floats, draws: int, seed: int) -> list[Floats]:
+    """Means over pairs of several tables, K of [draws], each resample the same seeds in all of them.
+
+    The diagonal is not read. Raises InputError for S < 3 or no draws.
+    """
+    n_seeds = tables_KSS.shape[-1]
     if n_seeds < MIN_SEEDS or draws < 1:
         raise InputError("bootstrap", f"{n_seeds} seeds, {draws} draws", "S >= 3 and draws >= 1")
-    between_SS = np.where(np.eye(n_seeds, dtype=bool), 0.0, pairs_SS)
+    between_KSS = np.where(np.eye(n_seeds, dtype=bool), 0.0, tables_KSS)
     rng = np.random.default_rng(seed)
     means: list[Floats] = []
-    while sum(map(len, means)) < draws:
+    while sum(found_KR.shape[1] for found_KR in means) < draws:
         times_RS = rng.multinomial(n_seeds, np.full(n_seeds, 1 / n_seeds), size=draws)
         times_RS = times_RS[(times_RS > 0).sum(1) > 1].astype(np.float64)
         pairs_R = n_seeds**2 - (times_RS**2).sum(1)
-        means.append(np.einsum("rs,st,rt->r", times_RS, between_SS, times_RS) / pairs_R)
-    return np.concatenate(means)[:draws]
+        means.append(np.einsum("rs,kst,rt->kr", times_RS, between_KSS, times_RS) / pairs_R)
+    return list(np.concatenate(means, axis=1)[:, :draws])
 
 
 def verdict(kappa: float, ci: tuple[float, float]) -> Verdict:

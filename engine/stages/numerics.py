@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import ArgumentParser
 from typing import Any
 
 import torch
@@ -10,6 +11,14 @@ import torch
 CUDA_OPERATIONS = ("cuda.matmul", "cudnn.conv", "cudnn.rnn")
 CPU_OPERATIONS = ("mkldnn.matmul", "mkldnn.conv", "mkldnn.rnn")
 """Settings of their own in torch 2.9 and later; a global one does not undo a setting of one of these."""
+
+
+def add_options(parser: ArgumentParser) -> None:
+    """Take what a placement's flags say of device, threads and precision (`Placement.numerics_options`)."""
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--deterministic", action="store_true")
+    parser.add_argument("--tf32", action="store_true")
 
 
 def configure(threads: int, deterministic: bool, tf32: bool = False) -> None:
