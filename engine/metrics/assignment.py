@@ -71,9 +71,10 @@ def _matched(cosine_AB: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
 
 
 def _potentials(cosine_NN: Tensor) -> tuple[Floats, Floats]:
-    """What to add to rows and to columns, so that a best matching is nearly the largest in each."""
+    """What to add to rows and to columns, so that a best matching is nearly the largest in each; the cosines
+    are overwritten."""
     top_N1 = cosine_NN.amax(1, keepdim=True)
-    kernel_NN = cosine_NN.sub(top_N1).mul_(1 / TEMPERATURE).clamp_min_(FLOOR).exp_()
+    kernel_NN = cosine_NN.sub_(top_N1).mul_(1 / TEMPERATURE).clamp_min_(FLOOR).exp_()
     column_N = torch.ones(len(cosine_NN))
     for _ in range(ROUNDS):
         row_N = kernel_NN.mv(column_N).reciprocal_()

@@ -137,11 +137,12 @@ class CohortSize:
 
 
 def analysis_memory(sae: Sae, samples: int, seeds: int, threads: int = 1) -> int:
-    """Return the memory of an analysis: for every thread similarities of two dictionaries and latents of one
-    seed for all activations; latents of all seeds for those that they are matched on, six copies."""
+    """Return the memory of an analysis: for every thread similarities of two dictionaries, matched; latents of
+    one seed for all activations, once more in another order, and what is computed from them beside; latents of
+    all seeds for those that they are matched on, six copies."""
     matched = 24 * min(samples, MATCHED) * sae.d_sae * seeds
     at_once = min(threads, seeds)
-    return BASE_MEMORY + at_once * (24 * sae.d_sae**2 + 8 * samples * sae.d_sae) + matched
+    return BASE_MEMORY + at_once * 28 * sae.d_sae**2 + 16 * samples * sae.d_sae + matched
 
 
 def reading_memory(samples: int, d_in: int) -> int:
