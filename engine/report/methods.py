@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.report.recording import recording_method
 from engine.report.sweeps import counts, crowded, search_text
 from engine.report.wording import (
     MISSING,
@@ -54,9 +55,7 @@ def methods(summary: Record) -> list[tuple[str, str]]:
     settings = Settings(summary["provenance"].get("settings") or {})
     if not settings.data:
         return []
-    subject = (
-        _transformer(settings) if summary["subject"]["kind"] == "modular" else _planted(settings)
-    )
+    subject = _subject(summary, settings)
     searched = search_text(settings.data)
     if searched:
         searched = (
@@ -69,6 +68,13 @@ def methods(summary: Record) -> list[tuple[str, str]]:
         ("Stability", _stability(summary, settings)),
         ("Numerics", _numerics(summary)),
     ]
+
+
+def _subject(summary: Record, settings: Settings) -> str:
+    kind = summary["subject"]["kind"]
+    if kind == "external":
+        return recording_method(summary)
+    return _transformer(settings) if kind == "modular" else _planted(settings)
 
 
 def _transformer(s: Settings) -> str:

@@ -30,6 +30,7 @@ from engine.report.markup import CSS, bullets, definitions, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
 from engine.report.opening import opening
+from engine.report.recording import recording_section
 from engine.report.recurrence import activation_table, discoveries_table
 from engine.report.similarity import similarity_section
 from engine.report.sweeps import crowded, every_warning
@@ -198,6 +199,8 @@ def _truth(summary: Record, figures: Figures) -> str:
 
 def _subject(summary: Record, figures: Figures) -> str:
     drawn = figures.of_kinds(CAPTIONS, "grokking", "spectrum")
+    if summary["subject"]["kind"] == "external":
+        return recording_section(summary)
     if summary["subject"]["kind"] != "modular":
         return paragraph(describe_subject(summary).capitalize() + ".") + drawn
     subjects = subjects_of(summary)

@@ -13,6 +13,7 @@ from rich.text import Text
 from engine.report.contrasts import PLAIN, groups, kappa_change, side
 from engine.report.difference_tables import comparison_parts
 from engine.report.layouts import ACCENT, CAUTION, PROBLEM, Fitting, flat_table
+from engine.report.recording import UNMEASURED, recording_lines
 from engine.report.sweeps import (
     counts,
     crowded,
@@ -323,7 +324,12 @@ def _subject(summary: Record) -> Group:
             grid.add_row("", Text(str(subject["title"]), style="bold"))
         for name, value in _modular_lines(subject) if subject["kind"] == "modular" else ():
             grid.add_row(name, value)
-    return Group(_heading(summary, "Subject"), grid)
+        for name, said in (
+            recording_lines(summary, subject) if subject["kind"] == "external" else ()
+        ):
+            grid.add_row(name, Text(said))
+    recorded = summary["subject"]["kind"] == "external"
+    return Group(_heading(summary, "Subject"), grid, *([Text(UNMEASURED)] if recorded else []))
 
 
 def _modular_lines(subject: Record) -> list[tuple[str, Text]]:

@@ -256,6 +256,9 @@ def _describe(summary: Record) -> str:
             subject["task"], str(subject["task"])
         )
         return f"{subject['layers']}-layer transformer, ({task}) mod {subject['modulus']}"
+    if subject["kind"] == "external":
+        name = str(settings.get("path", "files")).rsplit("/", 1)[-1]
+        return f"recorded activations {name}, {subject['samples']:,} of width {subject['d_in']:,}"
     words = (
         [f"planted {settings['generator']} data"] if "generator" in settings else ["planted data"]
     )

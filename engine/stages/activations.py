@@ -5,14 +5,15 @@ from __future__ import annotations
 import math
 
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import GateFailed, JobFailed
 from engine.stages.artifacts import ACTIVATIONS, WEIGHTS, read_subject
 from engine.stages.context import Context, Result
-from engine.study.subject import Modular
+from engine.stages.external import read_files
+from engine.study.subject import External, Modular
 from engine.subjects.arithmetic import make_problem, pairs
 from engine.subjects.reader import read_hooks
 from engine.subjects.surrogate import moments
@@ -28,6 +29,10 @@ def run(context: Context) -> Result:
     if gates and not gates["passed"] and context.policy.get("gates") == "enforce":
         raise GateFailed("the subject failed a gate; `gates: warn` goes on and marks every result")
     subject = read_subject(subject_run)
+    if isinstance(subject, External):
+        written, warnings = read_files(context)
+        # Mapped: of what is larger than memory, pieces are there when they are needed.
+        return {**_describe(hook, load_file(written)["activations"]), "warnings": warnings}
     if isinstance(subject, Modular):
         untrained = bool(context.config.get("untrained"))
         x_ND = _harvest(subject, subject_run, hook, context.device, untrained=untrained)
@@ -41,14 +46,20 @@ def run(context: Context) -> Result:
 
         x_ND = load_planted(subject_run.artifacts).activations
         groups_N = torch.arange(len(x_ND))
+    described = _describe(hook, x_ND)
+    tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
+    save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
+    return described
+
+
+def _describe(hook: str, x_ND: Tensor) -> Result:
+    """Return what the activations are like; raise JobFailed if they are the same for all inputs."""
     mean_D, covariance_DD = moments(x_ND)
     variance, first = rank_one_share(covariance_DD)
     if variance == 0:
         raise JobFailed(
             f"the activations at {hook} are the same for all inputs: nothing to train on"
         )
-    tensors = {"activations": x_ND.contiguous(), "groups": groups_N}
-    save_file(tensors, context.run.begin_artifacts() / ACTIVATIONS)
     return {
         "hook": hook,
         "samples": len(x_ND),

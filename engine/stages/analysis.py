@@ -24,6 +24,7 @@ from engine.metrics.uncertainty import spread
 from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
+from engine.stages.external import looked_at
 from engine.stages.features import find_again, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
@@ -42,7 +43,7 @@ from engine.stages.rungs import read_beside
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
 from engine.stages.truth import Looks, Truth, latents, score_modular
 from engine.study.spec import Analysis
-from engine.study.subject import Modular
+from engine.study.subject import External, Modular
 from engine.subjects.surrogate import moments
 
 
@@ -66,12 +67,13 @@ def run(context: Context) -> Result:
     stability = _stability(x_ND, saes, twin, start, live_SF, options, settings, beside)
     subject = read_subject(inputs["subject"])
     survey = survey_of(subject, live_SF)
-    sample = _activation_sample(inputs, len(x_ND))
+    seen_ND = looked_at(subject, x_ND, saes.config.d_sae)
+    sample = _activation_sample(inputs, len(seen_ND))
     modulus = subject.modulus if isinstance(subject, Modular) else None
     gallery = Gallery(saes, live_SF, stability, modulus)
 
     looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
-    truth = _truth(inputs, hook, x_ND, saes, start, live_SF, stability, looks)
+    truth = _truth(inputs, hook, seen_ND, saes, start, live_SF, stability, looks)
     geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
     plain = stability.to_json()
     subset = _headline_subset(plain)
@@ -216,6 +218,8 @@ def _truth(
         for s in range(len(saes.seeds)):
             z_NF = latents(saes, s, x_ND)
             side_by_side(partial(_show, s, z_NF), looks)
+        if isinstance(subject, External):
+            return Truth(None, [{} for _ in saes.seeds])
         truth = score_planted(run, x_ND, saes, live_SF)
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)

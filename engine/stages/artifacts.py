@@ -23,7 +23,9 @@ _SUBJECT: TypeAdapter[Subject] = TypeAdapter(Subject)
 
 def read_subject(run: RunDirectory) -> Subject:
     """Return the configuration of a finished subject job."""
-    return _SUBJECT.validate_python(run.read_job()["config"], strict=False)
+    job = run.read_job()
+    place = {name: job["policy"][name] for name in ("path",) if name in job.get("policy", {})}
+    return _SUBJECT.validate_python({**job["config"], **place}, strict=False)
 
 
 def read_activations(run: RunDirectory) -> tuple[Tensor, Tensor]:

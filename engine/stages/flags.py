@@ -71,6 +71,7 @@ def red_flags(
         *_diverged(cohort),
         *_start(cohort["quality"], stability),
         *_batches(int(results["activations"]["samples"]), training),
+        *results["activations"].get("warnings", ()),
     ]
     return [*flags, *_open(cohort, stability["metrics"].get(HEADLINE_METRIC, {}))]
 

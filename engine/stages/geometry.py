@@ -23,7 +23,7 @@ from engine.metrics import fourier, sparsity, symmetry
 from engine.metrics.ground_truth import Plane, group_grid
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
-from engine.study.subject import Modular, Planted
+from engine.study.subject import Modular, Subject
 from engine.subjects.surrogate import moments
 
 Columns = dict[str, Tensor]
@@ -120,7 +120,7 @@ class Survey:
         return grid_PPM.permute(2, 0, 1).contiguous()
 
 
-def survey_of(subject: Modular | Planted, live_SF: Tensor) -> Survey:
+def survey_of(subject: Subject, live_SF: Tensor) -> Survey:
     """Return the survey of a cohort on a subject."""
     return Survey(live_SF, subject if isinstance(subject, Modular) else None)
 

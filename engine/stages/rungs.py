@@ -17,7 +17,7 @@ from engine.metrics.similarity import live_mask
 from engine.saes.formats import TrainedSaes
 from engine.stages.artifacts import read_subject
 from engine.stages.parts import Results, diverged_of, read_cohort
-from engine.study.subject import Modular
+from engine.study.subject import External, Modular
 from engine.subjects.planted import load_planted
 
 Bases = tuple[Tensor, ...]
@@ -47,6 +47,8 @@ def true_planes(run: RunDirectory, hook: str, x_ND: Tensor) -> tuple[Bases, str]
         if not existing:
             return (), f"no true plane exists at {hook}"
         return tuple(q.basis for q in sorted(existing, key=lambda q: -q.share)), ""
+    if isinstance(subject, External):
+        return (), "nothing is known of what is in recorded activations: no plane could be turned"
     data = load_planted(run.artifacts)
     if data.config.generator == "gaussian":
         return (), "nothing is planted in these data"
@@ -58,8 +60,10 @@ def true_planes(run: RunDirectory, hook: str, x_ND: Tensor) -> tuple[Bases, str]
 def _untrained(inputs: Mapping[str, RunDirectory], results: Results) -> tuple[Bases, Bases, str]:
     """Return the decoder rows of each sound seed on the untrained model, the live ones, and a remark."""
     if "untrained" not in inputs:
-        if not isinstance(read_subject(inputs["subject"]), Modular):
-            return (), (), "planted data have no model that could be left untrained"
+        subject = read_subject(inputs["subject"])
+        if not isinstance(subject, Modular):
+            data = "files hold" if isinstance(subject, External) else "planted data have"
+            return (), (), f"{data} no model that could be left untrained"
         return (), (), NOT_ASKED
     diverged = diverged_of(results, "untrained")
     lost = f"seed {', '.join(diverged)} diverged" if diverged else NOT_ASKED

@@ -27,6 +27,7 @@ from engine.metrics.gates import (
 )
 from engine.stages.artifacts import WEIGHTS
 from engine.stages.context import Context, Result
+from engine.stages.external import check_files
 from engine.study.subject import Modular, Planted
 from engine.subjects.arithmetic import Problem
 from engine.subjects.modular import Grokking
@@ -45,7 +46,8 @@ from engine.training import checkpoint_rule, train
 
 
 def run(context: Context) -> Result:
-    """Train the transformer of a `modular` subject, or make the data of a `planted` one.
+    """Train the transformer of a `modular` subject, make the data of a `planted` one, or check the files of an
+    `external` one.
 
     Raises:
         GateFailed: the answer can be read off the tokens (G0); nothing was trained. With `gates: warn`
@@ -53,6 +55,8 @@ def run(context: Context) -> Result:
     """
     if context.config["kind"] == "planted":
         return _plant(context)
+    if context.config["kind"] == "external":
+        return check_files(context)
     return _grok(context)
 
 

@@ -15,7 +15,17 @@ from engine.study.profile import Placement
 from engine.study.sae import Sae
 from engine.study.search import point_at
 from engine.study.spec import Point, Study
-from engine.study.steps import check_schedules, cohort_steps, sample_count, training_count
+from engine.study.steps import check_schedules, cohort_steps, training_count
+from engine.study.supply import (
+    hook_width,
+    looked_at,
+    reading_memory,
+    sample_count,
+    subject_config,
+    subject_policy,
+    subject_threads,
+    subject_work,
+)
 from engine.study.titles import (
     Entry,
     analysis_titles,
@@ -181,29 +191,24 @@ def _add_subject(build: _Expansion, study: Study, name: str) -> Job:
     return build.add(
         "subject",
         name,
-        study.subject.model_dump(mode="json", exclude={"gates"}),
+        subject_config(study),
         {},
-        threads=_subject_threads(study, build.placement),
-        policy={"gates": getattr(study.subject, "gates", "enforce")},
-        work=_subject_work(study),
-        memory=sizes.reading_memory(sample_count(study), _width(study)),
+        threads=subject_threads(study, build.placement),
+        policy=subject_policy(study),
+        work=subject_work(study),
+        memory=reading_memory(study, study.hooks),
         disk=sizes.SMALL_DISK,
     )
 
 
-def _width(study: Study) -> int:
-    widths = study.subject.hooks()
-    return max(widths[hook] for hook in study.hooks)
-
-
 def has_untrained(study: Study) -> bool:
-    """Return whether cohorts have twins on the untrained subject; planted data have no model to train."""
+    """Return whether cohorts have twins on the untrained subject; other subjects have no model to train."""
     return study.analysis.untrained and study.subject.kind == "modular"
 
 
 def _add_activations(build: _Expansion, entry: Entry, subject: Job, untrained: bool = False) -> Job:
     study = entry.point.study
-    samples, d_in = sample_count(study), study.subject.hooks()[entry.hook]
+    samples, d_in = sample_count(study), hook_width(study, entry.hook)
     of = subject.name.removeprefix("subject")
     return build.add(
         "activations",
@@ -211,7 +216,7 @@ def _add_activations(build: _Expansion, entry: Entry, subject: Job, untrained: b
         {"hook": entry.hook, **({"untrained": True} if untrained else {})},
         {"subject": subject},
         policy=subject.policy,
-        memory=sizes.reading_memory(samples, d_in),
+        memory=reading_memory(study, [entry.hook]),
         disk=sizes.activations_disk(samples, d_in),
     )
 
@@ -244,7 +249,7 @@ def _add_twin(
         "surrogate": {"seed": study.analysis.surrogate_seed} if role == "surrogate" else None,
         **({"untrained": True} if role == "untrained" else {}),
     }
-    d_in = study.subject.hooks()[entry.hook]
+    d_in = hook_width(study, entry.hook)
     parts = _parts(build.placement, entry, title, d_in)
     jobs = {}
     for number, seeds in enumerate(parts):
@@ -316,7 +321,7 @@ def _add_analysis(build: _Expansion, cohort: _Cohort, threads: int) -> Job:
         threads=threads,
         slots=-(-threads // build.placement.threads),
         work=float(len(study.seeds) ** 2 * sae.d_sae**2),
-        memory=sizes.analysis_memory(sae, sample_count(study), len(study.seeds), threads),
+        memory=sizes.analysis_memory(sae, looked_at(study, sae.d_sae), len(study.seeds), threads),
         disk=sizes.SMALL_DISK,
     )
 
@@ -366,29 +371,6 @@ def _add_report(build: _Expansion, study: Study, analyses: list[tuple[Job, _Coho
 
 def _of_subject(path: str) -> bool:
     return path.split(".")[0] == "subject"
-
-
-SMALL_STEP = 1 << 26
-"""Multiplications of a training step that keep one thread busy; with fewer, a second one slows it down
-(measured: p 41, 25 million, 9.2 s with one thread and 14.6 s with two; p 113, 200 million, 16 ms a step
-with one thread and 9 ms with two)."""
-
-
-def _subject_threads(study: Study, placement: Placement) -> int:
-    subject = study.subject
-    if subject.kind == "planted":
-        return 1
-    step = _subject_work(study) / subject.training.steps
-    return max(1, min(placement.threads * placement.slots, round(step / SMALL_STEP)))
-
-
-def _subject_work(study: Study) -> float:
-    subject = study.subject
-    if subject.kind == "planted":
-        return float(subject.samples * subject.d_in)
-    model = subject.transformer
-    weights = model.layers * (4 * model.d_model**2 + 2 * model.d_model * model.d_mlp)
-    return float(subject.training.steps * subject.training.batch_size * weights)
 
 
 def _cohort_work(study: Study, sae: Sae, d_in: int, seeds: int) -> float:

@@ -150,6 +150,25 @@ def reading_memory(samples: int, d_in: int) -> int:
     return BASE_MEMORY + 16 * samples * max(d_in, 128)
 
 
+PIECE = 1 << 24
+"""Bytes of recorded activations that are read at once."""
+LOOKED = 1 << 26
+"""Latents of one seed of recorded activations that are looked at one by one, at most."""
+MOMENTS = 65_536
+"""Activations whose share of the covariance is computed at once, in float64."""
+
+
+def streaming_memory(samples: int, d_in: int) -> int:
+    """Return the memory of a job that reads recorded activations piece by piece: a few copies of a piece, a
+    number for each input, covariances, and the inputs that are in double precision at once."""
+    return BASE_MEMORY + 8 * PIECE + 40 * samples + 24 * d_in * (d_in + min(samples, MOMENTS))
+
+
+def looked_rows(d_sae: int) -> int:
+    """Return on how many recorded activations the latents of a seed are looked at one by one."""
+    return max(2 * MATCHED, LOOKED // d_sae)
+
+
 def cohort_disk(sae: Sae, d_in: int, seeds: int) -> int:
     """Return the disk of a cohort: its weights once stacked and once seed by seed."""
     return (1 << 20) + 2 * 4 * seeds * parameters(sae, d_in)

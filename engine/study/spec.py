@@ -35,6 +35,8 @@ PRESETS = Path(__file__).parent / "presets"
 RESERVED = frozenset({"jobs", "inbox", "supervisor"})
 SIZE_CAP = 1 << 20
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,79}$"
+HOOK = r"[A-Za-z0-9][A-Za-z0-9._/:-]{0,79}"
+"""What the hook of recorded activations may be called."""
 
 
 class Analysis(Config):
@@ -64,7 +66,7 @@ class Study(Config):
     subject: Subject
     """What the SAEs are trained on."""
     hooks: Annotated[tuple[str, ...], Field(min_length=1)]
-    """Where activations are read (TransformerLens hook names)."""
+    """Where activations are read (TransformerLens hook names); of `external`, one name of your choice."""
     saes: Annotated[tuple[Sae, ...], Field(min_length=1)]
     """SAE settings; each makes one cohort per hook."""
     seeds: Annotated[tuple[Seed, ...], Field(min_length=1)]
@@ -90,9 +92,17 @@ class Study(Config):
         for kind, values in (("hooks", self.hooks), ("vary", self.vary), ("saes", self.saes)):
             if len({json.dumps(v, default=repr) for v in values}) < len(values):
                 raise refuse(kind, "has an entry twice", "every entry once")
-        known = self.subject.hooks()
+        known = self.subject.hook_names()
+        if not known and len(self.hooks) > 1:
+            raise refuse(
+                "hooks", "files hold the activations of one hook", "one name, or a study for each"
+            )
         for hook in self.hooks:
-            if hook not in known:
+            if not known and not re.fullmatch(HOOK, hook):
+                raise refuse(
+                    "hooks", f"got {hook!r}", "a name of letters, digits and . _ - / : at most 80"
+                )
+            if known and hook not in known:
                 raise refuse(
                     "hooks",
                     f"the subject has no hook {hook!r}",
@@ -178,14 +188,18 @@ def read_study(name_or_path: str, overrides: Sequence[str] = ()) -> Study:
         InputError: `file: key.path: what is wrong: what would be right`.
     """
     path = find_study(name_or_path)
-    data = read_yaml(path)
+    data = locate(read_yaml(path), path.parent)
     for override in overrides:
         apply_override(data, override)
     return check_study(data, where=str(path) if path.parent != PRESETS else path.name)
 
 
 def check_study(data: object, where: str) -> Study:
-    """Check plain data against the study model; `where` names its file in errors."""
+    """Check plain data against the study model; `where` names its file in errors.
+
+    Paths that are still relative begin at the current folder, as those on a command line do.
+    """
+    data = locate(data, Path.cwd())
     if data is None:
         raise InputError(where, "is empty", "a study: name, subject, hooks, saes, seeds")
     if (unplain := find_unplain(data)) is not None:
@@ -196,6 +210,27 @@ def check_study(data: object, where: str) -> Study:
         raise explain(error, Study, where) from None
     study.points(where)
     return study
+
+
+def locate(data: Any, folder: Path) -> Any:
+    """Return plain data of a study in which paths of recorded activations that are relative, the searched
+    ones too, begin at a folder."""
+
+    def settle(path: object) -> object:
+        return (
+            str(folder.resolve() / Path(path).expanduser())
+            if path and isinstance(path, str)
+            else path
+        )
+
+    subject = data.get("subject") if isinstance(data, dict) else None
+    if not isinstance(subject, dict) or subject.get("kind") != "external" or "path" not in subject:
+        return data
+    data = copy.deepcopy(data) | {"subject": {**subject, "path": settle(subject["path"])}}
+    over = search.get("over") if isinstance(search := data.get("search"), dict) else None
+    if isinstance(over, dict) and isinstance(paths := over.get("subject.path"), list):
+        over["subject.path"] = [settle(path) for path in paths]
+    return data
 
 
 def find_faults(data: object) -> list[InputError]:

@@ -7,12 +7,7 @@ from collections.abc import Iterator
 
 from engine.errors import InputError
 from engine.study.spec import Point, Study
-
-
-def sample_count(study: Study) -> int:
-    """Return the number of activations that the subject gives: p² pairs, or the planted samples."""
-    subject = study.subject
-    return subject.samples if subject.kind == "planted" else subject.modulus**2
+from engine.study.supply import sample_count
 
 
 def training_count(samples: int, held_out: float) -> int:

@@ -1,4 +1,4 @@
-"""What SAEs are trained on: the modular transformer and planted sparse data."""
+"""What SAEs are trained on: the modular transformer, planted sparse data, activations in files."""
 
 from __future__ import annotations
 
@@ -174,6 +174,10 @@ class Modular(Config):
         del widths["blocks.0.hook_resid_pre"]
         return widths
 
+    def hook_names(self) -> tuple[str, ...]:
+        """Return the hooks that there are."""
+        return tuple(self.hooks())
+
 
 class Planted(Config):
     """Synthetic activations with known features (science.md §6)."""
@@ -231,5 +235,34 @@ class Planted(Config):
         """Return the one hook of planted data, with its width."""
         return {"planted": self.d_in}
 
+    def hook_names(self) -> tuple[str, ...]:
+        """Return the one hook of planted data."""
+        return tuple(self.hooks())
 
-Subject = Annotated[Modular | Planted, Field(discriminator="kind")]
+
+class External(Config):
+    """Activations recorded elsewhere, in files. How many and how wide they are, the files say: the plan reads
+    their headers and their content's sha256, a worker their rows. No file is ever unpickled."""
+
+    kind: Literal["external"]
+    """This kind of subject."""
+    path: Annotated[str, Field(min_length=1)]
+    """A `.npy` or `.safetensors` file, or a folder of such files, read in the order of their names; relative
+    to the study file. Floats, [inputs, width] or [sequences, tokens, width]; of the latter every token is an
+    input, and tokens of one sequence are held out together."""
+    tensor: Annotated[str, Field(min_length=1)] | None = None
+    """Which tensor of a `.safetensors` file; may be left out where one alone is a matrix."""
+    max_rows: Annotated[int, Field(ge=100)] | None = None
+    """Inputs to keep of more, drawn once without replacement; by default all."""
+    sample_seed: Seed = 0
+    """Seed of that draw."""
+    sha256: Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")] | None = None
+    """What `sha256sum FILE` says, of a folder `sha256sum * | sha256sum` in it: other content is then refused.
+    Without it the plan takes what is there."""
+
+    def hook_names(self) -> tuple[str, ...]:
+        """Return nothing: the study gives its one hook a name of its own."""
+        return ()
+
+
+Subject = Annotated[Modular | Planted | External, Field(discriminator="kind")]
