@@ -30,7 +30,7 @@ from engine.report.markup import CSS, bullets, definitions, folded, paragraph
 from engine.report.methods import methods
 from engine.report.notes import caveats, meaning
 from engine.report.opening import opening
-from engine.report.recording import recording_section
+from engine.report.recording import UNMEASURED, recording_lines
 from engine.report.recurrence import activation_table, discoveries_table
 from engine.report.similarity import similarity_section
 from engine.report.sweeps import crowded, every_warning
@@ -200,7 +200,7 @@ def _truth(summary: Record, figures: Figures) -> str:
 def _subject(summary: Record, figures: Figures) -> str:
     drawn = figures.of_kinds(CAPTIONS, "grokking", "spectrum")
     if summary["subject"]["kind"] == "external":
-        return recording_section(summary)
+        return _recordings(summary)
     if summary["subject"]["kind"] != "modular":
         return paragraph(describe_subject(summary).capitalize() + ".") + drawn
     subjects = subjects_of(summary)
@@ -213,6 +213,14 @@ def _subject(summary: Record, figures: Figures) -> str:
     ]
     note = f"The figures show the first: {subjects[0]['title']}."
     return "".join(told) + drawn + paragraph(note, "note")
+
+
+def _recordings(summary: Record) -> str:
+    html = ""
+    for subject in subjects_of(summary):
+        title = f"<h3>{escape(subject['title'])}</h3>\n" if "title" in subject else ""
+        html += title + definitions(dict(recording_lines(summary, subject)))
+    return html + paragraph(UNMEASURED)
 
 
 def _story(subject: Record) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from html import escape
 from pathlib import PurePath
 
-from engine.report.markup import definitions, paragraph
-from engine.report.wording import MISSING, Record, fraction, plural, subjects_of
+from engine.report.wording import MISSING, Record, fraction, plural
 
 UNMEASURED = (
     "No model comes with recorded activations, and their true features are not known. So there are no gates, "
@@ -46,15 +44,6 @@ def recording_lines(summary: Record, subject: Record) -> list[tuple[str, str]]:
     ]
 
 
-def recording_section(summary: Record) -> str:
-    """Return what the page says of the subject."""
-    html = ""
-    for subject in subjects_of(summary):
-        title = f"<h3>{escape(subject['title'])}</h3>\n" if "title" in subject else ""
-        html += title + definitions(dict(recording_lines(summary, subject)))
-    return html + paragraph(UNMEASURED)
-
-
 def recording_method(summary: Record) -> str:
     """Return the paragraph of the methods section."""
     subject = summary["subject"]
@@ -65,5 +54,5 @@ def recording_method(summary: Record) -> str:
     drawn = f" (without replacement, seed {seed})" if subject["samples"] < subject["rows"] else ""
     return (
         f"Activations recorded elsewhere, called {hooks}: {told['files']}; inputs: {told['inputs']}{drawn}, "
-        f"read as float32. sha256 of the content: {told['sha256']}. {UNMEASURED}"
+        f"read as float32. sha256 of the content: {told['sha256']}."
     )

@@ -69,8 +69,7 @@ def run(context: Context) -> Result:
     survey = survey_of(subject, live_SF)
     seen_ND = looked_at(subject, x_ND, saes.config.d_sae)
     sample = _activation_sample(inputs, len(seen_ND))
-    modulus = subject.modulus if isinstance(subject, Modular) else None
-    gallery = Gallery(saes, live_SF, stability, modulus)
+    gallery = Gallery(saes, live_SF, stability, getattr(subject, "modulus", None))
 
     looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
     truth = _truth(inputs, hook, seen_ND, saes, start, live_SF, stability, looks)

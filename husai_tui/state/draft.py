@@ -16,6 +16,7 @@ from pydantic import ValidationError
 from engine.study.subject import Modular, Planted
 from husai_tui.state.fields import (
     ARCHITECTURES,
+    EXTERNAL,
     KINDS,
     MODULAR,
     OTHER,
@@ -39,6 +40,13 @@ FRESH: Data = {
     "training": {"epochs": 10, "batch_size": 256, "lr": 1e-3},
 }
 """Where a sweep begins that begins with nothing."""
+_SUBJECTS = {"modular": MODULAR, "planted": PLANTED, "external": EXTERNAL}
+_HOOKS = {
+    "modular": "blocks.0.hook_resid_post",
+    "planted": "planted",
+    "external": "activations",
+}
+"""Kind of subject → the hook that a new study of it has."""
 
 
 def dig(data: Any, path: str) -> Any:
@@ -81,19 +89,28 @@ def over(data: Data) -> Data:
 
 def fields_of(data: Data) -> list[Field]:
     """Return the lines of the form: those that mean something for this study."""
-    planted = dig(data, "subject.kind") == "planted"
-    hooks = Field(
-        "hooks", "subject", "flags", "hooks", "where activations are read", (), hook_names(data)
-    )
+    kind = _kind(data)
+    hint = "where activations are read"
+    if kind == "external":
+        hint = "what you call these activations; e edits the name in the YAML"
+    hooks = Field("hooks", "subject", "flags", "hooks", hint, (), hook_names(data))
     saes = [field for field in SAE_FIELDS if _having(data, field)]
-    found = [*TOP, *(PLANTED if planted else MODULAR), hooks, KINDS, *saes, *REST]
+    found = [*TOP, *_SUBJECTS[kind], hooks, KINDS, *saes, *REST]
     return [*found, *([OTHER] if _unshown(data, found) else []), *RUN]
+
+
+def _kind(data: Data) -> str:
+    found = dig(data, "subject.kind")
+    return found if isinstance(found, str) and found in _SUBJECTS else "modular"
 
 
 def hook_names(data: Data) -> tuple[str, ...]:
     """Return the hooks that the subject has, the usual one first."""
-    subject = data.get("subject")
-    model = Planted if dig(data, "subject.kind") == "planted" else Modular
+    subject, kind = data.get("subject"), _kind(data)
+    if kind == "external":
+        named = data.get("hooks")
+        return tuple(map(str, named)) if named and isinstance(named, list) else (_HOOKS[kind],)
+    model = Planted if kind == "planted" else Modular
     try:
         known = list(model.model_validate_json(json.dumps(subject)).hooks())
     except (ValidationError, TypeError, ValueError):
@@ -274,7 +291,7 @@ def set_subject(data: Data, kind: str, kept: Data | None) -> Data:
     gone = {key: copy.deepcopy(data.get(key)) for key in ("subject", "hooks")}
     _forget(data, lambda path: path.split(".")[0] == "subject")
     data["subject"] = {"kind": kind}
-    data["hooks"] = ["planted" if kind == "planted" else "blocks.0.hook_resid_post"]
+    data["hooks"] = [_HOOKS[kind]]
     data.update(copy.deepcopy(kept) if kept else {})
     return gone
 

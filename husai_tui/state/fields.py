@@ -14,7 +14,7 @@ from engine.study.recipe import SaeTraining
 from engine.study.sae import BatchTopK, Gated, JumpReLU, Matryoshka, ReLU, TopK
 from engine.study.search import compact
 from engine.study.spec import Analysis, parse_yaml
-from engine.study.subject import Modular, Planted, Transformer
+from engine.study.subject import External, Modular, Planted, Transformer
 
 Kind = Literal["text", "values", "seeds", "choice", "flags", "switch", "note"]
 ARCHITECTURES = {
@@ -55,7 +55,8 @@ def _of(fields: dict[str, FieldInfo], path: str, group: str, name: str, hint: st
     return Field(name, group, kind, path, hint, setting.default, options)
 
 
-_M, _P, _T = Modular.model_fields, Planted.model_fields, SaeTraining.model_fields
+_M, _P, _E = Modular.model_fields, Planted.model_fields, External.model_fields
+_T = SaeTraining.model_fields
 TOP = (
     Field("name", "study", "text", "name", "names the study and its folder below the runs root"),
     Field("about", "study", "text", "description", "what it asks, in one sentence, for lists"),
@@ -64,9 +65,9 @@ TOP = (
         "subject",
         "choice",
         "subject.kind",
-        "a grokked transformer, or planted data with known features",
+        "a grokked transformer, planted data with known features, or your own activations",
         "modular",
-        ("modular", "planted"),
+        ("modular", "planted", "external"),
     ),
 )
 MODULAR = (
@@ -100,6 +101,17 @@ PLANTED = (
     _of(_P, "subject.l0", "subject", "l0", "features active in a sample"),
     _of(_P, "subject.noise", "subject", "noise", "standard deviation of the added noise"),
     _of(_P, "subject.samples", "subject", "samples", "number of samples"),
+)
+EXTERNAL = (
+    Field(
+        "path",
+        "subject",
+        "values",
+        "subject.path",
+        "a .npy or .safetensors file of activations, or a folder of them",
+    ),
+    _of(_E, "subject.tensor", "subject", "tensor", "which tensor of a .safetensors file"),
+    _of(_E, "subject.max_rows", "subject", "rows", "inputs to keep of more, drawn at random"),
 )
 KINDS = Field(
     "architecture",

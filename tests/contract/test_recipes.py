@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
@@ -67,6 +68,30 @@ def run_here() -> list[str]:
     return [one for one in every if one not in ELSEWHERE and not one.startswith("docker ")]
 
 
+def block(page: Path, language: str) -> str:
+    """Return the first block of a page in a language."""
+    found = re.search(rf"```{language}\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+    assert found is not None, f"no {language} in {page.name}"
+    return found[1]
+
+
+def make_recording(folder: Path) -> None:
+    """Make the file and the study of docs/activations.md as it says, its first Python and its YAML."""
+    page = ROOT / "docs" / "activations.md"
+    (folder / "mine.yaml").write_text(block(page, "yaml"), encoding="utf-8")
+    code = [sys.executable, "-c", block(page, "python")]
+    subprocess.run(code, cwd=folder, check=True, timeout=60)
+
+
+def test_python_that_is_not_run_is_said_to_be_not_run() -> None:
+    """Blocks that need a model stand below a line that says so; the page names their number here."""
+    text = (ROOT / "docs" / "activations.md").read_text(encoding="utf-8")
+    run, _, shown = text.partition("Not run by our tests, as they need a model")
+    assert (run.count("```python"), shown.count("```python")) == (1, 3)
+    for one in re.findall(r"```python\n(.*?)```", shown, re.DOTALL):
+        compile(one, "docs/activations.md", "exec")
+
+
 def test_the_list_names_what_stands_in_a_page_and_gives_a_reason() -> None:
     every = {command for page in PAGES for command in commands(page)}
     assert set(ELSEWHERE) <= every, "in no page any more"
@@ -80,9 +105,11 @@ def test_the_tests_that_it_names_are_there(reason: str) -> None:
 
 
 def test_all_others_do_what_they_are_for(tmp_path: Path) -> None:
-    """In the order of the pages, in a folder with a finished study, with a supervisor from `up` to `down`."""
+    """In the order of the pages, in a folder with a finished study and with the file and the study of
+    docs/activations.md, with a supervisor from `up` to `down`."""
     data: dict[str, Any] = {**TINY, "name": "topk-vs-relu"}
     execute(data, tmp_path / "runs")
+    make_recording(tmp_path)
     environment = {k: v for k, v in os.environ.items() if not k.startswith(("HUSAI_", "WANDB_"))}
     environment |= {"HOME": str(tmp_path), "WANDB_MODE": "offline", "PYTHONPATH": str(ROOT)}
     failed = []
@@ -102,6 +129,10 @@ def test_all_others_do_what_they_are_for(tmp_path: Path) -> None:
         down = [sys.executable, "-P", "-m", "engine", "down"]
         subprocess.run(down, cwd=tmp_path, env=environment, capture_output=True, timeout=120)
     assert not failed
+    summary = json.loads((tmp_path / "runs" / "mine" / "report" / "summary.json").read_text())
+    (cohort,) = summary["cohorts"]
+    assert cohort["verdict"] == "strong", "as docs/activations.md says"
+    assert cohort["warnings"] == []
 
 
 def test_docker_commands_use_the_image_and_the_services_that_there_are() -> None:

@@ -119,6 +119,10 @@ def test_arrows_step_through_choices_both_ways() -> None:
     assert form.data["subject"] == {"kind": "planted"}
     assert form.sound, "another subject brings what it needs"
     form.step(1)
+    assert form.data["subject"] == {"kind": "external"}
+    assert form.data["hooks"] == ["activations"]
+    assert [fault.where for fault in form.faults] == ["subject.path"], "but for the file"
+    form.step(1)
     assert form.data["subject"] == {"kind": "modular", "modulus": 113, "task": "add"}
 
 
