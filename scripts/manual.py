@@ -1,4 +1,4 @@
-"""Writes the reference pages of the manual from the code: commands, study, profile, columns, keys."""
+"""Writes the reference pages of the manual from the code: commands, study, profile, columns, summary, keys."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from pydantic import BaseModel
 
 from engine.cli.main import app
 from engine.report.columns import COLUMNS
+from engine.report.summary import ROOT, Key, Part, Reference, Type, reference
 from engine.study.profile import Profile, profiles
 from engine.study.spec import Study, presets, read_study
 from husai_tui.keys import KEYS, TITLES, Where, keys_of, shown
@@ -202,6 +203,66 @@ def features() -> str:
     return _page(parts)
 
 
+def summary() -> str:
+    """Return the page of the summary."""
+    told = reference()
+    shapes = "; ".join(f"{name} {meaning}" for name, meaning in told.shapes.items())
+    parts = [
+        "# summary.json",
+        "What `husai-engine run --json` prints and `runs/STUDY/report/summary.json` holds. Keys are only "
+        "added, never renamed. Numbers that are not finite are null. `[S]` behind a type is a list of that "
+        f"length, `[]` one of any length, `[S, S]` a list of lists; {shapes}. `or null` before the brackets is "
+        "of an entry, behind them of the whole. `<name>` stands for keys that are data; *if any* marks a key "
+        "that not every summary has. Tests hold the summaries of real studies to this page.",
+        f"The top of it is [{ROOT}](#{ROOT.lower()}); every other heading is an object within it, with the "
+        "paths at which it stands.",
+    ]
+    for part in told.parts.values():
+        parts += [f"## {part.name}", _about(part, told), _record_table(part)]
+    return _page(parts)
+
+
+def _about(part: Part, told: Reference) -> str:
+    places = list(told.places(part.name))
+    if not places:
+        return part.about
+    shown = ", ".join(f"`{place}`" for place in places[:MOST_PLACES])
+    more = f" and {len(places) - MOST_PLACES} more" if len(places) > MOST_PLACES else ""
+    return f"{part.about} At {shown}{more}."
+
+
+MOST_PLACES = 3
+"""Paths that are named for a record; one like Spread stands at a hundred."""
+
+
+def _record_table(part: Part) -> str:
+    rows = [_summary_row(path, key) for path, key in _flat(part.keys, "")]
+    return _table(("key", "type", "unit", "meaning", "null"), rows)
+
+
+def _flat(keys: tuple[Key, ...], before: str) -> Iterator[tuple[str, Key]]:
+    """Yield the keys of a record in one row each, those of objects without a name by their path."""
+    for key in keys:
+        path = f"{before}{key.name}"
+        if key.inner:
+            yield from _flat(key.inner, f"{path}{'[]' * len(key.type.sizes)}.")
+        else:
+            yield path, key
+
+
+def _summary_row(path: str, key: Key) -> tuple[str, ...]:
+    told = "*if any* " if key.optional else ""
+    meaning = _cell(f"{told}{key.meaning}")
+    return f"`{path}`", _summary_type(key.type), _cell(key.unit), meaning, _cell(key.null_means)
+
+
+def _summary_type(kind: Type) -> str:
+    name = f"[{kind.name}](#{kind.name.lower()})" if kind.name[0].isupper() else kind.name
+    lists = f"[{', '.join(kind.sizes)}]" if kind.sizes else ""
+    entry = " or null" if kind.entry_null else ""
+    return f"{name}{entry}{' ' if lists else ''}{lists}{' or null' if kind.null else ''}"
+
+
 def _table(heads: tuple[str, ...], rows: list[Any]) -> str:
     lines = [
         " | ".join(heads),
@@ -230,6 +291,7 @@ PAGES: dict[str, Callable[[], str]] = {
     "profiles.md": profile,
     "keys.md": keys,
     "features.md": features,
+    "summary.md": summary,
 }
 
 

@@ -11,61 +11,19 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 import torch
-from torch import Tensor
 
 from engine.client.studies import run_directory
 from engine.disk.rundir import RunDirectory
 from engine.jobs.events import Outcome
-from engine.saes.cohort import Cohort
 from engine.saes.formats import START, load_cohort, load_sae
 from engine.saes.quality import Quality
-from engine.stages import cohort as stage
 from engine.stages.cohort import figures_of
 from engine.stages.flags import red_flags
 from engine.study.plan import Plan
 from engine.study.sizes import CohortSize
-from engine.subjects.surrogate import surrogate
 
 Execute = Callable[[dict[str, Any]], tuple[Plan, Outcome]]
 Sicken = Callable[..., None]
-
-
-@pytest.fixture
-def sicken(monkeypatch: pytest.MonkeyPatch) -> Sicken:
-    """Let seeds of the cohort, or of its twin on surrogate data, meet a NaN: at step 3, or in the last
-    gradient."""
-    twins: list[Tensor] = []
-
-    def remembered(x_ND: Tensor, seed: int) -> Tensor:
-        twins.append(surrogate(x_ND, seed))
-        return twins[-1]
-
-    def choose(main: tuple[int, ...] = (), twin: tuple[int, ...] = (), last: bool = False) -> None:
-        class Sick(Cohort):
-            def __init__(
-                self, config: Any, training: Any, seeds: Any, x_ND: Tensor, **more: Any
-            ) -> None:
-                super().__init__(config, training, seeds, x_ND, **more)
-                chosen = twin if any(x_ND is made for made in twins) else main
-                self.sick = [place for place, seed in enumerate(seeds) if seed in chosen]
-
-            def _work(self, x_SBD: Tensor, index: int) -> Any:
-                if index == 3 and not last:
-                    x_SBD = x_SBD.clone()
-                    x_SBD[self.sick] = torch.nan
-                return super()._work(x_SBD, index)
-
-            def _descend(self, index: int) -> None:
-                if index == self.steps - 1 and last:
-                    for parameter in self.saes.parameters().values():
-                        assert parameter.grad is not None
-                        parameter.grad[self.sick] = torch.nan
-                super()._descend(index)
-
-        monkeypatch.setattr(stage, "Cohort", Sick)
-
-    monkeypatch.setattr(stage, "surrogate", remembered)
-    return choose
 
 
 @pytest.fixture

@@ -17,6 +17,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
+from engine.report.summary import faults
 from engine.study.fingerprint import code_fingerprint
 from tests.conftest import timeless
 
@@ -65,6 +66,7 @@ def test_a_study_runs_reports_and_is_then_cached(
         "schema", "study", "description", "profile", "warnings", "subject", "cohorts", "failed", "contrasts",
         "contrasts_left_out", "trends", "claims", "timings", "provenance",
     }  # fmt: skip
+    assert faults(summary) == [], "engine/report/summary.yaml says otherwise"
     cohort = summary["cohorts"][0]
     agreement = cohort["stability"]["mean_max_cos"]["live"]
     assert {"observed", "null", "null_name", "kappa", "ci_low", "ci_high", "verdict"} <= set(

@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.jobs.events import Outcome
+from engine.report.summary import faults
 from engine.study.plan import Plan
 
 Execute = Callable[[dict[str, Any]], tuple[Plan, Outcome]]
@@ -42,6 +43,7 @@ def test_a_search_over_the_subject_gives_one_report(
         for width in (12, 16)
     ]
     assert [cohort["d_sae"] for cohort in summary["cohorts"]] == [12, 16, 12, 16]
+    assert faults(summary) == [], "engine/report/summary.yaml says otherwise"
     assert [(one["title"], one["point"]) for one in summary["subjects"]] == [
         ("subject noise 0", {"subject.noise": 0.0}),
         ("subject noise 0.5", {"subject.noise": 0.5}),
