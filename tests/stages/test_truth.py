@@ -223,6 +223,48 @@ class TestCorrelation:
         assert flat["selectivity"]["stability"]["mean"] is None
         assert "one value" in flat["selectivity"]["stability"]["missing"]
 
+    @pytest.mark.parametrize(
+        ("true", "said"),
+        [
+            (
+                2,
+                "6 of 36 live features are true (in-plane energy from .9 on); at least 10 of either",
+            ),
+            (
+                10,
+                "30 of 36 live features are true (in-plane energy from .9 on); at least 10 of either",
+            ),
+            (4, ""),
+        ],
+    )
+    def test_a_handful_of_true_features_is_no_side_of_a_correlation(
+        self, true: int, said: str
+    ) -> None:
+        shared = torch.eye(64)[:4].expand(3, 4, 64)
+        own = torch.randn(3, 8, 64, generator=torch.Generator().manual_seed(3))
+        live = torch.ones(3, 12, dtype=torch.bool)
+        stability = stable(torch.cat([shared, own], 1), live)
+        scores = torch.linspace(0.5, 0.1, 12)
+        scores[:true] = 0.9
+        by = correlate_stability([{"plane_energy": scores}] * 3, stability, live)
+        one = by["plane_energy"]["stability"]
+        assert one["n_true"] == 3 * true
+        assert (one["mean"] is None) == bool(said)
+        assert (one["p"] is None, one["ci_low"] is None) == (bool(said),) * 2
+        assert one.get("missing", "").startswith(said)
+
+    def test_a_handful_of_shared_features_is_none_either(self) -> None:
+        # Two features of 3 × 12 are shared at all: true or not, ρ would be about those two.
+        one = torch.eye(64)[:1].expand(2, 1, 64)
+        own = torch.randn(3, 12, 64, generator=torch.Generator().manual_seed(3))
+        own[:2, :1] = one
+        live = torch.ones(3, 12, dtype=torch.bool)
+        scores = torch.tensor([1.0] * 6 + [0.1] * 6)
+        by = correlate_stability([{"plane_energy": scores}] * 3, stable(own, live), live)
+        why = by["plane_energy"]["stability"]["missing"]
+        assert why.startswith("2 of 36 live features differ from the rest in stability")
+        assert by["plane_energy"]["median_best_cosine"]["mean"] is not None
+
 
 @pytest.mark.parametrize("generator", ["sparse", "fourier"])
 def test_planted_data_say_why_nothing_is_ablated(tmp_path: Path, generator: str) -> None:
