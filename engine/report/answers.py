@@ -234,18 +234,29 @@ def recovery(summary: Record) -> Answer | None:
     if any(not gate["passed"] for gate in (summary["subject"].get("gates") or {}).get("gates", ())):
         return Answer(OPEN, "A gate of the subject failed: it has no verified Fourier truth.")
     # "Good SAEs" left their start, and recall must be able to tell planes from what lies there anyway.
-    good = [cohort for cohort in cohorts if not _near_start(cohort) and not _powerless(cohort)]
+    good = [
+        cohort
+        for cohort in cohorts
+        if not (_near_start(cohort) or _powerless(cohort) or _untrained(cohort))
+    ]
     reached = [_side(_bounds(cohort["ground_truth"]["recall"])) for cohort in good]
     said = _recalls(cohorts)
     if len(good) < len(cohorts):
         left = plural(len(cohorts) - len(good), "cohort")
-        said += f" Left out of the answer: {left} near the start, or where random directions fill the planes."
+        said += (
+            f" Left out of the answer: {left} near the start or not trained, or where random directions fill "
+            "the planes."
+        )
     says = OPEN
     if reached and all(side == "above" for side in reached):
         says = SUPPORTS
     elif reached and all(side == "below" for side in reached):
         says = CONTRADICTS
     return Answer(says, f"{said} Positive control: preset fourier-control.")
+
+
+def _untrained(cohort: Record) -> bool:
+    return any("did not train" in str(text) for text in cohort.get("warnings") or ())
 
 
 def _powerless(cohort: Record) -> bool:

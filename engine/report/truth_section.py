@@ -64,6 +64,16 @@ def truth_section(summary: Record, figures: str = "") -> str:
     return html + _missing(cohorts)
 
 
+def no_truth(summary: Record) -> str:
+    """Return why cohorts have no ground truth, each reason once; empty where all have one."""
+    reasons: dict[str, list[str]] = {}
+    for cohort in summary["cohorts"]:
+        if why := (cohort.get("ground_truth") or {}).get("missing"):
+            reasons.setdefault(why, []).append(cohort_label(summary, cohort))
+    said = [f"{', '.join(titles)}: {why}." for why, titles in reasons.items()]
+    return "".join(paragraph(text, "note") for text in said)
+
+
 def _measured(cohorts: Sequence[Record], key: str) -> list[tuple[Record, Record]]:
     """Return the cohorts that have a part, each with it."""
     found = [(cohort, cohort["ground_truth"].get(key)) for cohort in cohorts]
@@ -176,8 +186,8 @@ def _correlation(summary: Record, cohorts: Sequence[Record]) -> str:
         "Spearman's ρ over live features, mean over seeds; interval by leaving out seeds; p from "
         f"{permutations} permutations of the features within seeds, which takes features of one seed as "
         "independent: where the two disagree, believe the interval. Null: 0. True: in-plane energy or cosine "
-        f"from .9 on, selectivity from .84 on. With fewer than {LEAST_OF_A_KIND} features of either kind over "
-        "all seeds no ρ is told."
+        f"from .9 on; selectivity knows no such cut. With fewer than {LEAST_OF_A_KIND} features of either kind "
+        "over all seeds no ρ is told."
     )
     return table(columns, rows) + paragraph(note, "note")
 

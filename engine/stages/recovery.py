@@ -29,12 +29,11 @@ from engine.study.guide import LEAST_OF_A_KIND as LEAST
 
 SCORES = ("plane_energy", "selectivity", "truth_cosine")
 """Columns that say how true a feature is, as far as a subject has them."""
-TRUE_FROM = {"plane_energy": ENERGY, "selectivity": 0.84, "truth_cosine": 0.9}
-"""From where a feature counts as true: as in precision; of selectivity, what an ideal rectified cosine has
-(.841, science.md §5)."""
+TRUE_FROM = {"plane_energy": ENERGY, "truth_cosine": 0.9}
+"""From where a feature counts as true: as in precision. Of selectivity no cut separates good features from bad
+(`FeatureScores`): it is correlated as a degree."""
 WORDS = {
     "plane_energy": "in-plane energy from .9 on",
-    "selectivity": "selectivity from .84 on, that of an ideal rectified cosine",
     "truth_cosine": "cosine with a planted feature from .9 on",
 }
 
@@ -69,7 +68,8 @@ class _Sides:
 
     score: str
     tested: int
-    true: int
+    true: int | None
+    """None where no cut says which are."""
     shared: int
     """Features whose agreement is not the one that most have."""
 
@@ -81,23 +81,25 @@ class _Sides:
         agreement: Agreement,
         live: Sequence[NDArray[np.bool_]],
     ) -> _Sides:
-        tested = true = 0
+        known: list[Floats] = []
         agreed: list[Floats] = []
         for s, (scores_F, mask_F) in enumerate(zip(truth, live, strict=True)):
             y_F = agreement(s, [t for t in range(len(truth)) if t != s])
             kept = mask_F & np.isfinite(scores_F) & np.isfinite(y_F)
-            tested += int(kept.sum())
-            # Columns may be of single precision, whose .9 is a little less than Python's.
-            true += int((scores_F[kept].astype(np.float32) >= np.float32(TRUE_FROM[score])).sum())
+            known.append(scores_F[kept])
             agreed.append(y_F[kept])
+        every = np.concatenate(known)
+        cut = TRUE_FROM.get(score)
+        # Columns may be of single precision, whose .9 is a little less than Python's.
+        true = None if cut is None else int((every.astype(np.float32) >= np.float32(cut)).sum())
         counts = np.unique(np.concatenate(agreed), return_counts=True)[1]
-        return cls(score, tested, true, tested - int(counts.max(initial=0)))
+        return cls(score, len(every), true, len(every) - int(counts.max(initial=0)))
 
     def refusal(self) -> str:
         """Why no correlation can be told; empty where one can."""
         of = f"of {self.tested:,} live features"
         rule = f"at least {LEAST} of either kind are needed"
-        if min(self.true, self.tested - self.true) < LEAST:
+        if self.true is not None and min(self.true, self.tested - self.true) < LEAST:
             return f"{self.true:,} {of} are true ({WORDS[self.score]}); {rule}"
         if self.shared < LEAST:
             return f"{self.shared:,} {of} differ from the rest in stability; {rule}"
@@ -114,7 +116,7 @@ def _summary(found: RankCorrelation, sides: _Sides) -> dict[str, Any]:
         "permutations": found.permutations,
         "n_per_seed": list(found.n_per_seed),
         "n_true": sides.true,
-        "true_from": TRUE_FROM[sides.score],
+        "true_from": TRUE_FROM.get(sides.score),
         "least": LEAST,
     }
     if not math.isfinite(found.mean):

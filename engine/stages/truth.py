@@ -93,6 +93,8 @@ def score_modular(
     """
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]
+    if why := _no_planes(ks, x_ND):
+        return _without_planes(x_ND, p, task, saes, live_SF, looks, why)
     found = planes(x_ND, p, ks, task)
     rank = effective_rank(moments(x_ND)[1])
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
@@ -136,6 +138,28 @@ def score_modular(
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
     warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
+
+
+def _no_planes(ks: Sequence[int], x_ND: Tensor) -> str:
+    """Return why there is no Fourier truth to look for; empty where there is one."""
+    if not ks:
+        return "the model has no key frequencies, so there is no Fourier truth to find"
+    if not bool((x_ND != x_ND[0]).any()):
+        return "the activations are the same for every input, so there is nothing to find"
+    return ""
+
+
+def _without_planes(
+    x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor, looks: Looks, why: str
+) -> Truth:
+    """Return what is known of the features' maps alone, and why there is no more; show `looks` the latents."""
+    scores = []
+    for s in range(len(saes.seeds)):
+        z_NF = latents(saes, s, x_ND)
+        together(*(partial(look, s, z_NF) for look in looks))
+        scores.append(score_features(z_NF, p, task))
+    columns = [_map_columns(maps) for maps in scores]
+    return Truth({"missing": why, "features": _map_summary(scores, live_SF)}, columns)
 
 
 def _plane_summary(
@@ -302,20 +326,25 @@ def _modular_columns(recovery: Recovery, maps: FeatureScores, found: Planes) -> 
     existing = found.existing
     ks = torch.tensor([0, *(plane.k for plane in existing)])
     family = torch.tensor([-1, *(FAMILIES.index(plane.family) for plane in existing)])
-    columns = {
+    return {
         "plane_frequency": ks[recovery.best_plane + 1],
         "plane_family": family[recovery.best_plane + 1],
         "plane_energy": recovery.best_energy,
+        **_map_columns(maps),
+    }
+
+
+def _map_columns(maps: FeatureScores) -> Columns:
+    """Return what is known of features from their maps alone."""
+    names = {"a": "a", "b": "b", "a+b": "sum", "a-b": "difference"}
+    return {
         "selectivity": maps.selectivity,
         "rectified_selectivity": maps.rectified,
         "frequency": maps.frequency,
         "frequency_family": maps.family,
         "localisation": maps.localisation,
+        **{f"eta2_{names[one]}": maps.eta2[n] for n, one in enumerate(FAMILIES)},
     }
-    names = {"a": "a", "b": "b", "a+b": "sum", "a-b": "difference"}
-    for number, argument in enumerate(FAMILIES):
-        columns[f"eta2_{names[argument]}"] = maps.eta2[number]
-    return columns
 
 
 def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, Any]:

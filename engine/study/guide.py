@@ -161,7 +161,7 @@ TRUTH = Chapter(
             f"other seeds have. It takes at least {LEAST_OF_A_KIND} true features and {LEAST_OF_A_KIND} others "
             "over all seeds, and as many that differ in stability.",
             "With fewer, a single feature decides more than a tenth of it, so no number is given. True: "
-            "in-plane energy or cosine from .9 on, selectivity from .84 on.",
+            "in-plane energy or cosine from .9 on; selectivity knows no such cut and is a degree.",
         ),
         Term(
             "gates",

@@ -197,6 +197,48 @@ def test_a_hook_without_planes_has_no_groups(clock: RunDirectory) -> None:
     assert "no live feature" in summary["frequency_ablation"]["missing"]
 
 
+@pytest.mark.parametrize("case", ["no key frequencies", "the same for every input"])
+def test_without_a_fourier_truth_the_reason_is_told_and_maps_are_scored(
+    clock: RunDirectory, tmp_path: Path, case: str
+) -> None:
+    x_ND = clock_activations()
+    run, saes = clock, saes_of(axes(), x_ND)
+    if case == "no key frequencies":
+        run = RunDirectory(tmp_path / "memorised")
+        run.begin_artifacts()
+        run.finish({"key_frequencies": []})
+    else:
+        x_ND = torch.ones_like(x_ND)
+    truth = scored(run, x_ND, saes)
+    assert case in summary_of(truth)["missing"]
+    assert "recall" not in summary_of(truth)
+    assert truth.planes == ()
+    assert truth.loss_recovered is None
+    assert len(truth.features) == len(SEEDS)
+    assert "plane_energy" not in truth.features[0]
+    share = float(truth.features[0]["selectivity"][0])
+    assert math.isnan(share) if "same" in case else share > 0.8
+
+
+def test_a_wholly_dead_cohort_is_scored_and_says_that_nothing_is_live(clock: RunDirectory) -> None:
+    x_ND = clock_activations()
+    saes = saes_of(axes(), x_ND)
+    saes.weights.b_enc.fill_(-1e3)  # no latent ever fires
+    dead = TrainedSaes(saes.config, SEEDS, saes.weights, 1.0, torch.zeros(3, 8), len(x_ND))
+    live_SF = torch.zeros(3, 8, dtype=torch.bool)
+    stability = stable(dead.weights.W_dec, live_SF)
+    truth = score_modular(
+        SUBJECT, clock, HOOK, x_ND, dead, dead, live_SF, stability, torch.arange(0, len(x_ND), 3)
+    )
+    summary = summary_of(truth)
+    assert summary["recall"]["per_seed"] == [0.0] * 3
+    assert summary["precision"]["mean"] is None
+    assert summary["causal"]["loss_recovered"]["mean"] == pytest.approx(0.0, abs=0.1)
+    assert "no live feature" in summary["frequency_ablation"]["missing"]
+    found = correlate_stability(truth.features, stability, live_SF)
+    assert "fewer than four live features" in found["plane_energy"]["stability"]["missing"]
+
+
 class TestCorrelation:
     def test_true_features_that_every_seed_has(self) -> None:
         # Four features that all seeds share are true, the others are drawn anew and are not.
