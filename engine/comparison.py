@@ -107,15 +107,30 @@ def _of_file(path: Path, seed: int | None) -> list[tuple[str, TrainedSaes]]:
     if path.is_file() and path.stem not in NAMES:
         wanted = ", ".join(f"{name}.safetensors" for name in NAMES)
         raise InputError(str(path), "not a file of saved SAEs", f"one of {wanted}")
-    folder = path if path.is_dir() else path.parent
+    folder = _published(path) if path.is_dir() else path.parent
     stem = path.stem if path.is_file() else ""
     found = stem or next((name for name in NAMES if (folder / f"{name}.json").is_file()), "")
     if not found:
         raise InputError(
-            str(folder), "holds no saved SAEs", "a folder with sae.json or cohort.json"
+            str(folder),
+            "holds no saved SAEs",
+            "the folder of a cohort's job, or one with sae.json or cohort.json",
         )
     saes = load_sae(folder) if found == SINGLE else load_cohort(folder, found)
     return [(f"{folder}:{one.seeds[0]}", one) for one in _singles(saes, seed)]
+
+
+def _published(folder: Path) -> Path:
+    """Return where the SAEs of a folder are: below it if it is that of a job, which must have ended.
+
+    Raises:
+        JobFailed: the job has no result yet.
+    """
+    run = RunDirectory(folder)
+    if not run.job_file.is_file():
+        return folder
+    run.read_result()
+    return run.artifacts
 
 
 def _of_study(root: RunsRoot, study: str, title: str, seed: int | None) -> list[Entry]:

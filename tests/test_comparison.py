@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.comparison import Entry, compare, find_saes, main
 from engine.disk.root import RunsRoot
+from engine.disk.rundir import RunDirectory
 from engine.errors import CorruptArtifact, InputError
 from engine.metrics.nulls import isotropic_mean_max_cos
 from engine.saes.formats import TrainedSaes, save_cohort, save_sae
@@ -117,6 +118,24 @@ def test_files_are_found_by_folder_file_and_seed(tmp_path: Path) -> None:
         assert torch.equal(found.saes.weights.W_dec[0], basis())
     with pytest.raises(InputError, match=r"seed: 5 is not there: one of \[4, 7\]"):
         find_saes(f"{tmp_path}/cohort:5", root)
+
+
+def test_the_folder_of_a_job_holds_its_saes_once_it_has_ended(tmp_path: Path) -> None:
+    run, root = RunDirectory(tmp_path / "jobs" / "cohort-1"), RunsRoot(tmp_path)
+    run.create({"kind": "cohort"})
+    with pytest.raises(CorruptArtifact, match="no result yet"):
+        find_saes(str(run.path), root)
+    save_cohort(run.begin_artifacts(), saes(torch.stack([basis(), basis()]), 4, 7))
+    run.finish({})
+    assert [e.saes.seeds for e in find_saes(str(run.path), root)] == [(4,), (7,)]
+    (found,) = find_saes(f"{run.path}:7", root)
+    assert found.saes.seeds == (7,)
+    empty = RunDirectory(tmp_path / "jobs" / "report-1")
+    empty.create({"kind": "report"})
+    empty.begin_artifacts()
+    empty.finish({})
+    with pytest.raises(InputError, match="holds no saved SAEs: the folder of a cohort's job"):
+        find_saes(str(empty.path), root)
 
 
 def test_files_that_are_none_or_torn_are_told_in_one_line(

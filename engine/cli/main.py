@@ -77,6 +77,8 @@ def main(arguments: list[str] | None = None) -> int:
             output.reconfigure(errors="backslashreplace")  # κ and ✓ on a terminal without them
     if wrong := next((word for word in given if _is_no_text(word)), None):
         return _say(f"{wrong!a}: not text in UTF-8", USAGE, debug)
+    if empty := _empty_argument(asked):
+        return _say(empty, USAGE, debug)
     try:
         code = app(args=[*asked, *["--help"] * incomplete], standalone_mode=False)
         return USAGE if incomplete else code if isinstance(code, int) else 0
@@ -94,6 +96,15 @@ def main(arguments: list[str] | None = None) -> int:
     except Exception as error:
         bug = f"{type(error).__name__}: {error}"
         return _say(f"a bug in husai: {bug}; --debug shows where", 1, debug)
+
+
+def _empty_argument(words: list[str]) -> str:
+    """Say which argument is empty; ``''`` where none is. A shell makes them of variables that are not set."""
+    for before, word in zip(["", *words], words, strict=False):
+        if not word.strip():
+            what = before if before.startswith("-") else "an argument"
+            return f"{what} is empty: a name or a path is wanted (see husai-engine --help)"
+    return ""
 
 
 def _is_no_text(word: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from engine.cli.options import RUNS, AsJson, Runs, out, print_json
-from engine.client.wandb_runs import write_runs
+from engine.client.wandb_runs import trained, write_runs
 from engine.disk.root import RunsRoot
 
 
@@ -37,6 +37,10 @@ def wandb(
         return 0
     for one in written:
         out.print(one, markup=False, soft_wrap=True)
+    every = trained(root, study)
+    if left := sum(job["state"] != "done" for job in every):
+        said = f"{left} of {len(every)} runs are not finished: write them again when they are"
+        out.print(f"{said}, which replaces what was sent", markup=False)
     if not online:
         out.print("nothing was sent; `wandb sync DIR` sends one of them", markup=False)
     return 0

@@ -15,6 +15,7 @@ from engine.report.contrasts import (
     reversed_change,
     side,
 )
+from engine.report.rediscovery import found_again_text
 from engine.report.trends import trend_sentence
 from engine.report.wording import (
     MISSING,
@@ -42,6 +43,7 @@ __all__ = [
     "explain_null",
     "failed_gates",
     "finding_text",
+    "found_again_text",
     "fraction",
     "gates_mark",
     "groups",

@@ -224,7 +224,8 @@ def write_notebook(
     Raises:
         InputError: there is no such study, or the folder is a file.
         JobFailed: the study has no report yet, or a cell failed.
-        EnvironmentUnfit: nbformat, or for `execute` nbclient and ipykernel, are not installed.
+        EnvironmentUnfit: nbformat, or for `execute` nbclient and ipykernel, are not installed; or the
+            folder cannot be written.
     """
     results = read_study(runs, study)
     notebook = make_notebook(results)
@@ -233,9 +234,15 @@ def write_notebook(
     place = folder if folder is not None else results.runs / results.name
     if place.exists() and not place.is_dir():
         raise InputError(f"--out {place}", "is a file", "a folder")
-    place.mkdir(parents=True, exist_ok=True)
     path = place / f"{results.name}.ipynb"
-    write_bytes(path, (_nbformat().writes(notebook) + "\n").encode())
+    content = (_nbformat().writes(notebook) + "\n").encode()
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        write_bytes(path, content)
+    except OSError as error:
+        raise EnvironmentUnfit(
+            f"{place}: cannot be written ({error.strerror or error}); --out DIR names another folder"
+        ) from None
     return path
 
 

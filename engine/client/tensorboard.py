@@ -22,7 +22,7 @@ from engine.client.tunnel import LOOPBACK
 from engine.disk.curves import read_curves
 from engine.disk.root import RunsRoot
 from engine.disk.rundir import FEATURES, RunDirectory
-from engine.errors import HusaiError, InputError
+from engine.errors import EnvironmentUnfit, HusaiError, InputError
 from engine.jobs.reading import list_studies, reading
 
 TICK_SECONDS, REFRESH_SECONDS = 0.2, 15.0
@@ -67,19 +67,29 @@ def arrange(root: RunsRoot, studies: Sequence[str] = (), *, rebuild: bool = Fals
 
 def refresh(root: RunsRoot, studies: Sequence[str] = (), *, rebuild: bool = False) -> Arranged:
     """Add what has come since: `arrange` without taking anything away, and without complaint where there is
-    nothing yet."""
+    nothing yet.
+
+    Raises:
+        EnvironmentUnfit: the folder cannot be written.
+    """
     from engine.report.events import write_columns  # it takes most of a second
 
     arranged = Arranged(root.tensorboard)
-    arranged.folder.mkdir(parents=True, exist_ok=True)
     cohorts: list[dict[str, Any]] = []
-    for study in studies or _studies(root):
-        for job in jobs(root, study):
-            if job["kind"] in TRAINED:
-                _name(root, study, job, arranged, rebuild=rebuild)
-        cohorts += _results(root, study, arranged)
-    if cohorts:
-        write_columns(arranged.folder, cohorts)
+    try:
+        arranged.folder.mkdir(parents=True, exist_ok=True)
+        for study in studies or _studies(root):
+            for job in jobs(root, study):
+                if job["kind"] in TRAINED:
+                    _name(root, study, job, arranged, rebuild=rebuild)
+            cohorts += _results(root, study, arranged)
+        if cohorts:
+            write_columns(arranged.folder, cohorts)
+    except OSError as error:
+        where, why = error.filename or root.tensorboard, error.strerror or error
+        command = " ".join(server_command(root.jobs, 6006))
+        said = f"cannot be written ({why}); what is there can be read as it is: `{command}`"
+        raise EnvironmentUnfit(f"{where}: {said}") from None
     return arranged
 
 

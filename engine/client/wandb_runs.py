@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.client.queue import jobs
+from engine.client.queue import Job, jobs
 from engine.client.studies import read_summary
 from engine.disk.curves import NOT_VALUES, Row, read_curves
 from engine.disk.root import RunsRoot
@@ -29,10 +29,15 @@ def write_runs(
         EnvironmentUnfit: the package wandb is not there, or cannot do it.
         InputError: there is no such study, or it has not trained anything yet.
     """
-    trained = [job for job in jobs(root, study) if job["kind"] in TRAINED]
-    with_curves = [job for job in trained if root.run(job["directory"]).curves_file.is_file()]
+    every = trained(root, study)
+    with_curves = [job for job in every if root.run(job["directory"]).curves_file.is_file()]
     if not with_curves:
-        raise InputError(study, "has no curves yet", "a study that has begun to train")
+        states = ", ".join(sorted({str(job["state"]) for job in every})) or "none"
+        raise InputError(
+            study,
+            f"nothing of it has trained yet (its jobs: {states})",
+            "again when it has begun: `husai-engine status` shows how far it is, `husai-engine up` starts it",
+        )
     wandb = _load()
     folder.mkdir(parents=True, exist_ok=True)
     results = _results(root, study)
@@ -41,6 +46,11 @@ def write_runs(
         directory = root.run(job["directory"])
         written.append(_write(wandb, directory, study, job["name"], folder, project, mode, results))
     return written
+
+
+def trained(root: RunsRoot, study: str) -> list[Job]:
+    """Return the jobs of a study that train something, done or not; raise InputError for an unknown study."""
+    return [job for job in jobs(root, study) if job["kind"] in TRAINED]
 
 
 def _load() -> Any:

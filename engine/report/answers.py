@@ -22,6 +22,8 @@ NARROW = 0.05
 """An interval of Δκ within this of 0 says that two architectures are equally stable (convention)."""
 CUTS = (0.3, 0.7)
 """What the original project took for an unstable and for a stable similarity."""
+AT_CUT = "shared_fraction@0.7"
+"""The measure that counts features past the upper of them."""
 FOUND, MISSED = 0.9, 0.1
 """Recall from which planted planes count as found, and below which as missed (acceptance of the controls)."""
 EXPECTED = 0.6
@@ -172,16 +174,32 @@ def cutoffs(summary: Record) -> Answer | None:
         if short_null(null["name"]) == "N0" and null["value"] is not None
     ]
     n0 = f"random directions score {_range(isotropic)}, " if isotropic else ""
-    said = f"Here {n0}and the largest admissible null {_range(nulls)}"
-    passed = [str(cut).lstrip("0") for cut in CUTS if max(nulls) >= cut]
-    if passed:
-        return Answer(
-            CONTRADICTS,
-            f"{said}: chance alone reaches {' and '.join(passed)}, so they cut nothing off.",
-        )
-    return Answer(
-        OPEN, f"{said}: .3 lies {fraction(0.3 - max(nulls))} above chance here, elsewhere below."
-    )
+    said = f"Here {n0}and the largest admissible null {_range(nulls)}."
+    halves = [_half(cut, nulls) for cut in CUTS]
+    says = CONTRADICTS if max(nulls) >= min(CUTS) else OPEN
+    return Answer(says, " ".join(filter(None, [said, *halves, _shared_by_chance(summary)])))
+
+
+def _half(cut: float, nulls: Sequence[float]) -> str:
+    """Say of one threshold what chance scores beside it."""
+    at, over = f"At {fraction(cut, 1)}", sum(null >= cut for null in nulls)
+    of = plural(len(nulls), "cohort")
+    if not over:
+        return f"{at}: chance stays {fraction(cut - max(nulls))} below it in {of}."
+    return f"{at}: chance alone reaches it in {over} of {of}, where it cuts nothing off."
+
+
+def _shared_by_chance(summary: Record) -> str:
+    """Say which share of the features pass the upper threshold by chance; a mean below it is no promise."""
+    nulls = [
+        float(cell["null"])
+        for cohort in summary["cohorts"]
+        if (cell := (cohort["stability"].get(AT_CUT) or {}).get(cohort["headline"]["subset"]))
+        and cell.get("null") is not None
+    ]
+    if not nulls:
+        return ""
+    return f"Of single features chance carries {_range(nulls)} past {fraction(max(CUTS), 1)}, as a share."
 
 
 def _range(values: Sequence[float]) -> str:
@@ -216,18 +234,29 @@ def recovery(summary: Record) -> Answer | None:
     if any(not gate["passed"] for gate in (summary["subject"].get("gates") or {}).get("gates", ())):
         return Answer(OPEN, "A gate of the subject failed: it has no verified Fourier truth.")
     # "Good SAEs" left their start, and recall must be able to tell planes from what lies there anyway.
-    good = [cohort for cohort in cohorts if not _near_start(cohort) and not _powerless(cohort)]
+    good = [
+        cohort
+        for cohort in cohorts
+        if not (_near_start(cohort) or _powerless(cohort) or _untrained(cohort))
+    ]
     reached = [_side(_bounds(cohort["ground_truth"]["recall"])) for cohort in good]
     said = _recalls(cohorts)
     if len(good) < len(cohorts):
         left = plural(len(cohorts) - len(good), "cohort")
-        said += f" Left out of the answer: {left} near the start, or where random directions fill the planes."
+        said += (
+            f" Left out of the answer: {left} near the start or not trained, or where random directions fill "
+            "the planes."
+        )
     says = OPEN
     if reached and all(side == "above" for side in reached):
         says = SUPPORTS
     elif reached and all(side == "below" for side in reached):
         says = CONTRADICTS
     return Answer(says, f"{said} Positive control: preset fourier-control.")
+
+
+def _untrained(cohort: Record) -> bool:
+    return any("did not train" in str(text) for text in cohort.get("warnings") or ())
 
 
 def _powerless(cohort: Record) -> bool:

@@ -12,7 +12,7 @@ from engine.report.contrasts import (
     probability,
 )
 from engine.report.markup import Cell, bullets, folded, paragraph, table
-from engine.report.trends import direction_text, ends_text, slope_text, subject_of
+from engine.report.trends import against_text, direction_text, ends_text, slope_text, subject_of
 from engine.report.wording import MISSING, Record, fraction, percent, plural, quantity
 
 Row = list[str | Cell]
@@ -145,17 +145,28 @@ def _trends(trends: list[Record]) -> str:
         "A slope says nothing on whether the path is straight: rank r (Spearman) is 1 or −1 where it never "
         "turns. Explained variance changes along a sweep, too; the table of quality has it."
     )
-    remarks = [f"{subject_of(one)}: {'; '.join(one['marks'])}." for one in trends if one["marks"]]
+    said = [(one, [*filter(None, [_nulls(one)]), *one["marks"]]) for one in trends]
+    remarks = [f"{subject_of(one)}: {'; '.join(marks)}." for one, marks in said if marks]
     return table(columns, rows) + paragraph(note, "note") + (bullets(remarks) if remarks else "")
+
+
+def _nulls(trend: Record) -> str:
+    said = against_text(trend)
+    return f"κ and its slope are taken {said}" if said else ""
 
 
 def trend_captions(summary: Record) -> list[str]:
     """Return a sentence for each trend that is told, to stand below the figure that shows it."""
     return [
-        f"{subject_of(one)}: κ {slope_text(one)} per doubling, {direction_text(one)}."
+        f"{subject_of(one)}: κ {slope_text(one)} per doubling, {direction_text(one)}{_drawn(one)}."
         for one in summary.get("trends") or []
         if not one["refusals"]
     ]
+
+
+def _drawn(trend: Record) -> str:
+    said = against_text(trend)
+    return f" ({said}; drawn is κ against the largest null of each point)" if said else ""
 
 
 def claims_section(summary: Record) -> str:

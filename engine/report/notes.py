@@ -2,35 +2,67 @@
 
 from __future__ import annotations
 
+from engine.report.rediscovery import (
+    MIXED,
+    UNTESTED,
+    found_again_summary,
+    found_again_text,
+    standing,
+)
 from engine.report.sweeps import crowded
-from engine.report.wording import Record, failed_gates, fraction, headline, plural, quantity
+from engine.report.wording import (
+    Record,
+    cohort_label,
+    failed_gates,
+    fraction,
+    headline,
+    plural,
+    quantity,
+)
 
 MEANING = {
     "chance": "Another seed gives other features. What one such SAE shows is a way to describe the "
     "activations, not evidence for parts of the model.",
+    MIXED: "On average over features the seeds agree no more than chance, yet some features return. Those can "
+    "be looked at one by one; what another feature shows is a way to describe the activations.",
+    UNTESTED: "On average over features the seeds agree no more than chance. Which single features return all "
+    "the same was not tested.",
     "weak": "The seeds have something in common, but most of their agreement is what chance gives anyway. "
     "A single feature of a single seed needs its own evidence.",
-    "moderate": "A part of the features returns with every seed and is a property of the model and its data; "
-    "the rest depends on the seed. Keep to features that several seeds share.",
-    "strong": "Most features return with every seed: they are a property of the model and its data under "
-    "this architecture and size.",
+    "moderate": "A part of what the SAEs show returns with every seed and is a property of the model and its "
+    "data; the rest depends on the seed. Keep to features that several seeds share.",
+    "strong": "Most of what the SAEs show returns with every seed: it is a property of the model and its data "
+    "under this architecture and size.",
     "undetermined": "Nothing is decided, for the reason given with the verdict. An interval of κ takes three "
     "seeds; five are recommended.",
 }
+"""By verdict; chance is split by what single features say."""
 FEW_SEEDS = 5
 """Below this many seeds the interval over seeds is wide (science: at least 3, better 5)."""
 
 
 def meaning(summary: Record) -> list[str]:
-    """Return one note for each verdict that occurs, naming its cohorts."""
+    """Return one note for each verdict that occurs, naming its cohorts, with how many of their features are
+    found again."""
     notes = []
     for verdict, text in MEANING.items():
-        titles = [str(c["title"]) for c in summary["cohorts"] if c["verdict"] == verdict]
-        if titles:
-            named = ", ".join(dict.fromkeys(titles))
-            several = f"{verdict.capitalize()} ({plural(len(titles), 'cohort')})"
-            notes.append(f"{several if crowded(summary) else named}: {text}")
+        cohorts = [cohort for cohort in summary["cohorts"] if standing(cohort) == verdict]
+        if not cohorts:
+            continue
+        named = ", ".join(dict.fromkeys(cohort_label(summary, cohort) for cohort in cohorts))
+        word = str(cohorts[0]["verdict"]).capitalize()
+        start = f"{word} ({plural(len(cohorts), 'cohort')})" if crowded(summary) else named
+        notes.append(" ".join(filter(None, (f"{start}: {text}", _found_again(summary, cohorts)))))
     return notes
+
+
+def _found_again(summary: Record, cohorts: list[Record]) -> str:
+    if crowded(summary):
+        return found_again_summary(cohorts)
+    told = [(cohort_label(summary, cohort), found_again_text(cohort)) for cohort in cohorts]
+    if len(told) == 1:
+        return told[0][1]
+    return " ".join(f"{label}: {text}" for label, text in told if text)
 
 
 def caveats(summary: Record) -> list[str]:

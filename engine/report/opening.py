@@ -5,6 +5,7 @@ from __future__ import annotations
 from html import escape
 
 from engine.report.markup import bullets, folded, paragraph
+from engine.report.rediscovery import found_again_text
 from engine.report.sweeps import (
     VERDICTS,
     counts,
@@ -60,7 +61,8 @@ def opening(summary: Record) -> str:
     verdict = (
         f'<div class="verdict{mark}">{of}<h1>{paragraph_text(study_verdict(summary))}</h1></div>\n'
     )
-    each = ""
+    found = found_again_text(summary["cohorts"][0]) if single else ""
+    each = paragraph(found) if found else ""
     if not single and not crowded(summary):
         lines = "".join(_verdict(summary, cohort) for cohort in summary["cohorts"])
         each = f'<dl class="each">{lines}</dl>\n'
@@ -74,7 +76,8 @@ def paragraph_text(text: str) -> str:
 
 def _verdict(summary: Record, cohort: Record) -> str:
     label = escape(cohort_label(summary, cohort))
-    return f"<dt>{label}</dt><dd>{paragraph_text(verdict_sentence(cohort))}</dd>\n"
+    said = " ".join(filter(None, (verdict_sentence(cohort), found_again_text(cohort))))
+    return f"<dt>{label}</dt><dd>{paragraph_text(said)}</dd>\n"
 
 
 def problems(summary: Record) -> str:

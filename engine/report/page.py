@@ -34,7 +34,7 @@ from engine.report.recording import UNMEASURED, recording_lines
 from engine.report.recurrence import activation_table, discoveries_table
 from engine.report.similarity import similarity_section
 from engine.report.sweeps import crowded, every_warning
-from engine.report.truth_section import truth_section
+from engine.report.truth_section import no_truth, truth_section
 from engine.report.wording import (
     Record,
     cohort_label,
@@ -192,9 +192,9 @@ def _quality(summary: Record, figures: Figures) -> str:
 
 def _truth(summary: Record, figures: Figures) -> str:
     if not any(truth_measures(cohort) for cohort in summary["cohorts"]):
-        return ""
+        return no_truth(summary)
     more = truth_section(summary, figures.of_kinds(CAPTIONS, "ablation"))
-    return truth_table(summary) + planes_table(summary) + more
+    return truth_table(summary) + no_truth(summary) + planes_table(summary) + more
 
 
 def _subject(summary: Record, figures: Figures) -> str:

@@ -14,6 +14,7 @@ from engine.report.contrasts import PLAIN, groups, kappa_change, side
 from engine.report.difference_tables import comparison_parts
 from engine.report.layouts import ACCENT, CAUTION, PROBLEM, Fitting, flat_table
 from engine.report.recording import UNMEASURED, recording_lines
+from engine.report.rediscovery import found_again_text
 from engine.report.sweeps import (
     counts,
     crowded,
@@ -101,6 +102,8 @@ def _verdicts(summary: Record) -> RenderableType:
         if hooks and str(cohort["hook"]) not in title.plain:
             title.append(f"\n{cohort['hook']}", style="dim")
         grid.add_row(title, Text(verdict_sentence(cohort), style="bold"))
+        if found := found_again_text(cohort):
+            grid.add_row("", Text(found))
     return grid
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.report.contrasts import signed_interval
-from engine.report.wording import MISSING, Record, fraction, quantity
+from engine.report.wording import MISSING, Record, fraction, quantity, short_null
 
 
 def subject_of(trend: Record) -> str:
@@ -11,6 +11,15 @@ def subject_of(trend: Record) -> str:
     values = [value for value in trend["x"] if value is not None]
     ends = f" {quantity(min(values))} to {quantity(max(values))}" if values else ""
     return f"{trend['line']}, {trend['name']}{ends}"
+
+
+def against_text(trend: Record) -> str:
+    """Return what κ is taken against where the nulls of the points are of different kinds, else ``''``."""
+    if not trend.get("kappa_against"):
+        return ""
+    kinds = ", ".join(dict.fromkeys(short_null(name) for name in trend["null_names"] if name))
+    common = f"against {short_null(trend['against'])} at every point"
+    return f"{common}, as the largest nulls are of several kinds ({kinds})"
 
 
 def slope_text(trend: Record) -> str:
@@ -37,12 +46,15 @@ def trend_sentence(trend: Record) -> str:
     if trend["refusals"]:
         return f"{about}: no trend is told, because {'; '.join(trend['refusals'])}."
     each = f"{slope_text(trend)} for each doubling (95 % joint interval over seeds)"
+    if said := against_text(trend):
+        each += f", {said}"
     if trend["direction"] in ("rises", "falls"):
         return f"{about}: κ {trend['direction']}, {each}."
     return f"{about}: whether κ rises or falls is open, {each}."
 
 
 def ends_text(trend: Record) -> str:
-    """Return κ at both ends of the sweep: `.08 → .12`."""
-    known = [value for value in trend["kappa"] if value is not None]
+    """Return κ at both ends of the sweep, against the null that its slope is of: `.08 → .12`."""
+    kappas = trend.get("kappa_against") or trend["kappa"]
+    known = [value for value in kappas if value is not None]
     return f"{fraction(known[0])} → {fraction(known[-1])}" if known else MISSING

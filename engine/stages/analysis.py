@@ -5,7 +5,6 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -16,7 +15,6 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
-from engine.metrics.parallel import side_by_side
 from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
@@ -41,7 +39,7 @@ from engine.stages.planted import score_planted
 from engine.stages.recovery import correlate_stability
 from engine.stages.rungs import read_beside
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
-from engine.stages.truth import Looks, Truth, latents, score_modular
+from engine.stages.truth import Looks, Truth, latents, score_modular, show
 from engine.study.spec import Analysis
 from engine.study.subject import External, Modular
 from engine.subjects.surrogate import moments
@@ -215,8 +213,7 @@ def _truth(
         )
     else:
         for s in range(len(saes.seeds)):
-            z_NF = latents(saes, s, x_ND)
-            side_by_side(partial(_show, s, z_NF), looks)
+            show(looks, s, latents(saes, s, x_ND))
         if isinstance(subject, External):
             return Truth(None, [{} for _ in saes.seeds])
         truth = score_planted(run, x_ND, saes, live_SF)
@@ -224,10 +221,6 @@ def _truth(
         found = correlate_stability(truth.features, stability, live_SF)
         truth.summary["stability_correlation"] = found
     return truth
-
-
-def _show(s: int, z_NF: Tensor, look: Callable[[int, Tensor], None]) -> None:
-    look(s, z_NF)
 
 
 def _describe(

@@ -36,13 +36,14 @@ def refusals(baseline: Record, variant: Record, subset: str, *, matched: bool = 
     return list(dict.fromkeys(found + (mismatches(baseline, variant) if matched else [])))
 
 
-def marks(cohorts: Sequence[Record], subset: str, gates: str) -> list[str]:
+def marks(cohorts: Sequence[Record], subset: str, gates: str, *, nulls: bool = True) -> list[str]:
     """Return what must be said beside a comparison that is allowed.
 
     Args:
         cohorts: what is compared.
         subset: the features that are.
         gates: the failed gates of the subject, by name; empty where all hold.
+        nulls: say of κ against another null than N3 that it is.
     """
     found = [f"gates failed ({gates}): no evidence about a model that computes the answer"]
     found = found if gates else []
@@ -50,7 +51,7 @@ def marks(cohorts: Sequence[Record], subset: str, gates: str) -> list[str]:
     most = max(len(cohort["seeds"]) for cohort in cohorts)
     if len(shared) < most:
         found.append(f"over the {len(shared)} shared seeds of {most}")
-    for cohort in cohorts:
+    for cohort in cohorts if nulls else ():
         cell = cell_of(cohort, subset)
         name = cell.get("null_name")
         if name and name != "N3":

@@ -20,7 +20,7 @@ from engine.metrics.contrasts import (
     overlap,
 )
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife
-from engine.report.contrasts import objective_of
+from engine.report.contrasts import objective_of, signed
 from engine.stages.comparability import NAMES, alike, marks, say, unfit
 from engine.stages.differences import blank, state
 from engine.stages.flags import HEADLINE_METRIC
@@ -28,11 +28,13 @@ from engine.stages.sides import (
     SPARSITY,
     cell_of,
     common_subset,
+    null_kinds,
     plain,
     qualities,
     quality_by_seed,
     side_of,
     sparsity_of,
+    surrogate_side,
     without,
 )
 
@@ -91,6 +93,7 @@ def _contrast(first: Group, second: Group, on: str, gates: str) -> Record:
     low, high = overlap(*curves)
     middle = (low + high) / 2
     state(entry, curve_difference(curves[0], curves[1], middle))
+    _same_null(entry, sides, curves, middle)
     _tell_sides(entry, curves, middle)
     ends = {"value": middle, "low": low, "high": high}
     entry["at"] = {name: _scale(on, x) for name, x in ends.items()}
@@ -123,6 +126,25 @@ def _curve(group: Group, subset: str, on: str, seeds: Sequence[int]) -> Curve:
     known = tuple(side for side in sides if side is not None)
     assert len(known) == len(group), "what was not measured is left out"
     return Curve(known, np.log(values_CS) if on == "l0" else values_CS)
+
+
+def _same_null(
+    entry: Record, sides: Sequence[Group], curves: Sequence[Curve], value: float
+) -> None:
+    """Write the difference with N3 at every setting, where the headlines take nulls of different kinds."""
+    entry["kappa"]["difference_n3"] = None
+    if len(null_kinds([*sides[0], *sides[1]], entry["subset"])) < 2:
+        return
+    alike = []
+    for group, curve in zip(sides, curves, strict=True):
+        found = [surrogate_side(cohort, entry["subset"], entry["seeds"]) for cohort in group]
+        known = tuple(side for side in found if side is not None)
+        assert len(known) == len(group), "what has no N3 is left out"
+        alike.append(Curve(known, curve.qualities_CS))
+    change = plain(curve_difference(alike[0], alike[1], value).value)
+    entry["kappa"]["difference_n3"] = change
+    if change is not None:
+        entry["marks"].append(f"with N3 at every setting Δκ is {signed(change, 3)}")
 
 
 def _scale(on: str, value: float) -> float:

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.metrics.contrasts import Side, constant
+from engine.metrics.uncertainty import pair_mean
 from engine.stages.flags import HEADLINE_METRIC
 
 Floats = NDArray[np.float64]
@@ -54,6 +55,38 @@ def side_of(cohort: Record, subset: str, seeds: Sequence[int]) -> Side | None:
     if beside is not None:
         return Side(observed_SS, _of_seeds(beside, cohort, seeds))
     return Side(observed_SS, constant(float(cell["null"]), len(seeds)))
+
+
+def surrogate_side(cohort: Record, subset: str, seeds: Sequence[int]) -> Side | None:
+    """Return the pairs of some seeds and those of N3, whichever null κ is taken against; None where there is
+    no N3 that may be used.
+
+    The pairs of the surrogate are raised together to the value of the null, which corrects them for the
+    number of features; without them the null is held fixed.
+    """
+    cell = cell_of(cohort, subset)
+    value = next(
+        (n["value"] for n in cell.get("nulls") or () if n["name"] == "N3" and n["admissible"]), None
+    )
+    if cell.get("kappa") is None or value is None:
+        return None
+    if cell.get("null_name") == "N3":
+        return side_of(cohort, subset, seeds)
+    observed_SS = _of_seeds(cell["pairs"], cohort, seeds)
+    told = cohort.get("surrogate_pairs") or {}
+    pairs = told.get(subset) if told.get("metric") == HEADLINE_METRIC else None
+    if not pairs or len(pairs) != len(cohort["seeds"]):
+        return Side(observed_SS, constant(float(value), len(seeds)))
+    every_SS = _of_seeds(pairs, cohort, cohort["seeds"])
+    raised = float(value) - pair_mean(every_SS)
+    if not math.isfinite(raised):
+        return Side(observed_SS, constant(float(value), len(seeds)))
+    return Side(observed_SS, _of_seeds(pairs, cohort, seeds) + raised)
+
+
+def null_kinds(cohorts: Sequence[Record], subset: str) -> list[str]:
+    """Return the kinds of null that κ is taken against, each once, in the order of the cohorts."""
+    return list(dict.fromkeys(str(cell_of(cohort, subset).get("null_name")) for cohort in cohorts))
 
 
 def _of_seeds(

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.metrics.contrasts import t_probability, trend
+from engine.metrics.contrasts import Side, t_probability, trend
 from engine.metrics.uncertainty import MIN_SEEDS
 from engine.report.contrasts import objective_of
 from engine.stages.comparability import marks, undertrained, unmeasured
@@ -19,12 +19,14 @@ from engine.stages.sides import (
     SPARSITY,
     cell_of,
     common_subset,
+    null_kinds,
     plain,
     qualities,
     quality_by_seed,
     shared_seeds,
     side_of,
     sparsity_of,
+    surrogate_side,
     without,
 )
 
@@ -95,7 +97,9 @@ def _trend(group: Group, over: str, gates: str) -> Record:
     if entry["refusals"]:
         entry["refusals"] += left_out
         return entry
-    sides = [side for cohort in used if (side := side_of(cohort, subset, seeds)) is not None]
+    sides = _sides(used, subset, seeds, entry)
+    if sides is None:
+        return entry
     found = trend(_values_by_seed(used, over, seeds), sides)
     slope = found.slope
     entry |= {"slope": plain(slope.value), "spearman": plain(found.spearman)}
@@ -103,9 +107,36 @@ def _trend(group: Group, over: str, gates: str) -> Record:
     if probability is not None:
         entry |= {"interval": [plain(slope.low), plain(slope.high)], "p": probability}
     entry["direction"] = _direction(slope.low, slope.high) if probability is not None else "open"
-    entry["marks"] = [f"left out: {reason}" for reason in left_out] + marks(used, subset, gates)
+    entry["marks"] = [f"left out: {reason}" for reason in left_out] + marks(
+        used, subset, gates, nulls=entry["kappa_against"] is None
+    )
     entry["marks"] += [reason for cohort in used for reason in undertrained(cohort)]
     return entry
+
+
+def _sides(used: Group, subset: str, seeds: Sequence[int], entry: Record) -> list[Side] | None:
+    """Return what each point brings, against the null of its headline where that is of one kind, else all
+    against N3; None, with the refusal written down, where a point has none.
+
+    Kinds of null leave different things to chance: κ may rise where only the null changes.
+    """
+    kinds = null_kinds(used, subset)
+    if len(kinds) == 1:
+        sides = [side_of(cohort, subset, seeds) for cohort in used]
+    else:
+        sides = [surrogate_side(cohort, subset, seeds) for cohort in used]
+    known = [side for side in sides if side is not None]
+    if len(known) < len(used):
+        said = ", ".join(f"{c['title']} {cell_of(c, subset).get('null_name')}" for c in used)
+        entry["refusals"].append(f"undetermined: nulls differ ({said}), and none is common to all")
+        return None
+    if len(kinds) == 1:
+        entry["against"] = kinds[0]
+        return known
+    entry["against"] = "N3"
+    kappas = {str(c["title"]): plain(s.kappa()) for c, s in zip(used, known, strict=True)}
+    entry["kappa_against"] = [kappas.get(title) for title in entry["cohorts"]]
+    return known
 
 
 def _direction(low: float, high: float) -> str:
@@ -130,6 +161,9 @@ def _described(group: Group, over: str, subset: str) -> Record:
         "cohorts": [str(cohort["title"]) for cohort in group],
         "x": [_value(cohort, over) for cohort in group],
         "kappa": [cell.get("kappa") for cell in cells],
+        "null_names": [cell.get("null_name") for cell in cells],
+        "against": None,
+        "kappa_against": None,
         "kappa_intervals": [[cell.get("ci_low"), cell.get("ci_high")] for cell in cells],
         "explained_variance": [qualities(c)["explained_variance"] for c in group],
     }

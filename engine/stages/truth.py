@@ -93,12 +93,13 @@ def score_modular(
     """
     p, task = subject.modulus, subject.task
     ks = run.read_result()["key_frequencies"]
+    if why := _no_planes(ks, x_ND):
+        return _without_planes(x_ND, p, task, saes, live_SF, looks, why)
     found = planes(x_ND, p, ks, task)
     rank = effective_rank(moments(x_ND)[1])
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
     downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
     model = Interventions(problem, downstream, x_ND, held_out, ks, task)
-
     scores, effects = list[tuple[Recovery, FeatureScores]](), list[SeedEffects]()
     for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
         recovery, z_NF = recover(d_FD, found.existing, live_F, rank=rank), latents(saes, s, x_ND)
@@ -110,8 +111,8 @@ def score_modular(
         scores.append((recovery, maps))
         effects.append(effect)
     columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
-    once = start.select(start.seeds[0])
-    untrained = model.splice(once.decode(latents(start, 0, x_ND)[None])[0])
+    z_SNF = latents(start, 0, x_ND)[None]
+    untrained = model.splice(start.select(start.seeds[0]).decode(z_SNF)[0])
     neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
     controls = baselines(
         x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
@@ -129,6 +130,28 @@ def score_modular(
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
     warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
+
+
+def _no_planes(ks: Sequence[int], x_ND: Tensor) -> str:
+    """Return why there is no Fourier truth to look for; empty where there is one."""
+    if not ks:
+        return "the model has no key frequencies, so there is no Fourier truth to find"
+    if not bool((x_ND != x_ND[0]).any()):
+        return "the activations are the same for every input, so there is nothing to find"
+    return ""
+
+
+def _without_planes(
+    x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor, looks: Looks, why: str
+) -> Truth:
+    """Return what is known of the features' maps alone, and why there is no more; show `looks` the latents."""
+    scores = []
+    for s in range(len(saes.seeds)):
+        z_NF = latents(saes, s, x_ND)
+        show(looks, s, z_NF)
+        scores.append(score_features(z_NF, p, task))
+    columns = [_map_columns(maps) for maps in scores]
+    return Truth({"missing": why, "features": _map_summary(scores, live_SF)}, columns)
 
 
 def _plane_summary(
@@ -274,6 +297,11 @@ def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
     return z_NF
 
 
+def show(looks: Looks, s: int, z_NF: Tensor) -> None:
+    """Show the latents [N, F] of a seed."""
+    side_by_side(lambda look: look(s, z_NF), looks)
+
+
 def neuron_directions(run: RunDirectory, hook: str, width: int) -> Tensor | None:
     """Return where the neurons before a hook write to, [M, D]; None at a hook of another width.
 
@@ -295,20 +323,25 @@ def _modular_columns(recovery: Recovery, maps: FeatureScores, found: Planes) -> 
     existing = found.existing
     ks = torch.tensor([0, *(plane.k for plane in existing)])
     family = torch.tensor([-1, *(FAMILIES.index(plane.family) for plane in existing)])
-    columns = {
+    return {
         "plane_frequency": ks[recovery.best_plane + 1],
         "plane_family": family[recovery.best_plane + 1],
         "plane_energy": recovery.best_energy,
+        **_map_columns(maps),
+    }
+
+
+def _map_columns(maps: FeatureScores) -> Columns:
+    """Return what is known of features from their maps alone."""
+    names = {"a": "a", "b": "b", "a+b": "sum", "a-b": "difference"}
+    return {
         "selectivity": maps.selectivity,
         "rectified_selectivity": maps.rectified,
         "frequency": maps.frequency,
         "frequency_family": maps.family,
         "localisation": maps.localisation,
+        **{f"eta2_{names[one]}": maps.eta2[n] for n, one in enumerate(FAMILIES)},
     }
-    names = {"a": "a", "b": "b", "a+b": "sum", "a-b": "difference"}
-    for number, argument in enumerate(FAMILIES):
-        columns[f"eta2_{names[argument]}"] = maps.eta2[number]
-    return columns
 
 
 def _map_summary(maps: Sequence[FeatureScores], live_SF: Tensor) -> dict[str, Any]:

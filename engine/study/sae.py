@@ -72,6 +72,10 @@ class Stability(Config):
         return self
 
 
+FEWEST_LATENTS = 2
+"""With one, there is no matching to get wrong and no geometry to measure."""
+
+
 class _Sae(Config):
     """What all architectures have."""
 
@@ -81,6 +85,12 @@ class _Sae(Config):
     """Treatment of dead latents."""
     stability: Stability = Stability()
     """What is added to make seeds agree; nothing by default."""
+
+    @model_validator(mode="after")
+    def _several_latents(self) -> _Sae:
+        if self.d_sae < FEWEST_LATENTS:
+            raise refuse("d_sae", "one latent has none beside it to be told from", "2 or more")
+        return self
 
 
 class _KSparse(_Sae):

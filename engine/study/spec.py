@@ -247,6 +247,8 @@ def find_faults(data: object) -> list[InputError]:
 
 def find_study(name_or_path: str) -> Path:
     """Return the file of a preset name or of a path; raise InputError if there is none."""
+    if not name_or_path.strip():
+        raise InputError(repr(name_or_path), "is no study", "the name of a preset, or a path")
     preset = PRESETS / f"{name_or_path}.yaml"
     if "/" not in name_or_path and preset.is_file():
         return preset

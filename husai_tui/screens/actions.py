@@ -213,7 +213,7 @@ def help_text(places: tuple[Where, ...], keymap: dict[str, str]) -> Text:
         keys = keys_of(place)
         if not keys:
             continue
-        text.append(f"\n{TITLES[place]}\n", style="bold")
+        text.append(f"{chr(10) if text else ''}{TITLES[place]}\n", style="bold")
         for key in keys:
             begin = f"  {pressed(key, keymap):<7}"
             text.append(begin, style="bold")

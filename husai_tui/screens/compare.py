@@ -51,7 +51,6 @@ class Compare(View):
     BINDINGS: ClassVar[list[Binding]] = bindings("compare")  # type: ignore[assignment]
     DEFAULT_CSS = """
     Compare > Bar { background: transparent; }
-    Compare > #about { margin: 1 0 0 0; }
     """
 
     def __init__(self) -> None:
@@ -67,6 +66,7 @@ class Compare(View):
         """Return the subject, the cohorts, and what the verdict on one of them rests on."""
         yield Bar(id="subject")
         yield Table((), empty="no cohort matches", id="cohorts")
+        yield Bar(id="more")
         yield Bar(id="about")
         yield Overlap()
 
@@ -110,12 +110,14 @@ class Compare(View):
         table, about = self.query_one(Table), self.query_one("#about", Bar)
         subject = self.query_one("#subject", Bar)
         if found is None:
-            for widget in (subject, table, about, self.query_one(Heatmap)):
+            more = self.query_one("#more", Bar)
+            for widget in (subject, table, more, about, self.query_one(Heatmap)):
                 widget.display = False
             self.query_one(Statement).tell(unfinished(self._finding))
             self._keep_focus()
             return
         table.display, about.display, subject.display = not self._large, True, True
+        self.query_one("#more", Bar).display = True
         self._keep_focus()
         wide = self.size.width >= WIDE
         cohorts.interval = INTERVAL + wide * (12 + (self.size.width - WIDE) // 4)
@@ -159,6 +161,8 @@ class Compare(View):
         rows = max(3, len(self._cohorts) + 1)
         rows = min(rows, max(4, high - overlap.wanted(heat, self.size.width)))
         set_room(self.query_one(Table), rows, None)
+        hidden = 0 if self._large else len(self._cohorts) - (rows - 1)
+        self.query_one("#more", Bar).tell(_hidden(hidden, len(self._cohorts)), [])
         left = high - (0 if self._large else rows)
         return overlap.share_out(heat, self.size.width, left)
 
@@ -362,6 +366,13 @@ class Compare(View):
         name = remembered.get("sort")
         if name in COLUMNS:
             cohorts.sort = (COLUMNS.index(name), bool(remembered.get("descending")))
+
+
+def _hidden(hidden: int, every: int) -> Line:
+    """Say that a table is longer than what is seen of it; nothing where all of it is."""
+    if hidden <= 0:
+        return []
+    return [(f"↕ {every - hidden} of {every} cohorts in sight: j k reach the others", "faint")]
 
 
 def _columns(cohorts: Cohorts, more: int) -> tuple[Column, ...]:

@@ -161,8 +161,12 @@ class Choose(Dialog[str | None]):
         self.dismiss(None)
 
 
+AROUND_PAGE = 6
+"""Lines of a page that are not its text: the margins, the title, the hint, and an empty one beside each."""
+
+
 class Reading(Dialog[None]):
-    """A page of text."""
+    """A page of text between its title and how to leave it."""
 
     BINDINGS: ClassVar[list[Binding]] = [  # type: ignore[assignment]
         Binding("escape,q,enter,question_mark,ctrl+c", "leave", "leave", show=False),
@@ -179,10 +183,15 @@ class Reading(Dialog[None]):
     def compose(self) -> ComposeResult:
         """Return the page."""
         with Vertical(classes="page"):
-            yield Label(Text(self._title, style="bold"))
+            yield Label(Text(self._title), id="title")
             with VerticalScroll():
                 yield Label(self._text)
-            yield Label("esc leaves", classes="faint")
+            yield Label("esc leaves   j k scroll", classes="faint", id="hint")
+
+    def on_resize(self) -> None:
+        """Leave room for the title and the hint, however long the text is."""
+        room = max(1, self.size.height - AROUND_PAGE)
+        self.query_one(VerticalScroll).styles.max_height = room
 
     def action_go(self, lines: int) -> None:
         """Scroll."""

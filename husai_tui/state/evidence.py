@@ -9,6 +9,7 @@ from engine.client.findings import (
     MISSING,
     explain_null,
     failed_gates,
+    found_again_text,
     fraction,
     interval,
     kappa_text,
@@ -95,6 +96,8 @@ def evidence(cohorts: Cohorts, label: str, width: int, *, brief: bool = False) -
     if cell:
         heat = found.heat(label, cohorts.metric, cohorts.subset)
         lines += paragraph(_pairs(heat), width, "")
+        if used == "live":
+            lines += paragraph(found_again_text(found.cohorts[label]), width, "")
         if cell.get("reason") and verdict != "undetermined":
             lines += paragraph(str(cell["reason"]), width, "warn")
     if cohorts.delta and label != cohorts.pinned:

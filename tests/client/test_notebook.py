@@ -70,6 +70,8 @@ def test_what_cannot_be_written_is_told(
     (tmp_path / "file").write_text("")
     with pytest.raises(InputError, match="is a file"):
         notebooks.write_notebook(grid, "grid", tmp_path / "file")
+    with pytest.raises(EnvironmentUnfit, match=r"file/below: cannot be written \(.*--out DIR"):
+        notebooks.write_notebook(grid, "grid", tmp_path / "file" / "below")
     with pytest.raises(InputError, match="no such study"):
         notebooks.write_notebook(grid, "nothing", tmp_path)
     monkeypatch.setitem(__import__("sys").modules, "nbclient", None)

@@ -166,6 +166,17 @@ def test_what_is_not_there_is_said(finished: Path, tmp_path: Path) -> None:
         arrange(RunsRoot(tmp_path / "empty"))
 
 
+def test_a_runs_root_that_cannot_be_written_says_how_to_read_it(tmp_path: Path) -> None:
+    pretence = Pretence(tmp_path / "runs", running=1, queued=1, rows=5)
+    pretence.root.tensorboard.write_text("no folder can be made here")
+    with pytest.raises(EnvironmentUnfit) as told:
+        arrange(pretence.root)
+    said = str(told.value)
+    assert f"{pretence.root.tensorboard}: cannot be written" in said
+    assert f"-m tensorboard.main --logdir {pretence.root.jobs}" in said
+    assert "\n" not in said
+
+
 def test_the_command_says_what_there_is_as_json(
     finished: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from engine.client.wandb_runs import write_runs
 from engine.disk.curves import NOT_VALUES, read_curves
 from engine.disk.root import RunsRoot
 from engine.errors import EnvironmentUnfit, InputError
+from scripts.pretend import Pretence
 
 wandb = pytest.importorskip("wandb")
 BLOCK, HEADER, MAGIC = 32768, 7, 7
@@ -103,6 +104,28 @@ def test_what_is_missing_is_said(
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(EnvironmentUnfit, match=r"pip install 'husai\[wandb\]'"):
         write_runs(root, "tiny", tmp_path)
+
+
+def test_a_study_that_has_trained_nothing_yet_says_what_to_do(tmp_path: Path) -> None:
+    pretence = Pretence(tmp_path / "runs", running=0, queued=2, rows=5)
+    (study,) = {str(job["study"]) for job in jobs(pretence.root)} or {""}
+    with pytest.raises(InputError) as told:
+        write_runs(pretence.root, study, tmp_path / "out")
+    said = str(told.value)
+    assert "nothing of it has trained yet (its jobs:" in said
+    assert "queued)" in said
+    assert "`husai-engine status`" in said
+    assert not (tmp_path / "out").exists()
+
+
+def test_runs_that_are_not_finished_are_counted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pretence = Pretence(tmp_path / "runs", running=1, queued=1, rows=5)
+    monkeypatch.setattr(wandb_runs, "_write", lambda wandb, *rest: str(rest[2]))
+    study = str(jobs(pretence.root)[0]["study"])
+    assert cli.main(["wandb", study, "--runs", str(pretence.root.path)]) == 0
+    assert "runs are not finished: write them again when they are" in capsys.readouterr().out
 
 
 def test_the_command_names_the_runs(

@@ -329,6 +329,9 @@ ERRORS = {
         2,
         "--sign both: no such sign: one of signed",
     ),
+    "an empty name": (["plan", ""], 2, "an argument is empty: a name or a path is wanted"),
+    "a blank name": (["notebook", " "], 2, "an argument is empty"),
+    "an empty option": (["report", "smoke", "--runs", ""], 2, "--runs is empty"),
     "no SAE": (["compare", "a", "b"], 2, "a: no such file, and no such study here: a folder or"),
     "one seed": (["bench", "analysis", "--seeds", "1"], 2, "--seeds"),
     "threads of an analysis": (

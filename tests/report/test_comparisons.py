@@ -11,10 +11,11 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from engine.report.claims import CLAIMS, SOURCES, examine
+from engine.report.comparisons import comparisons
 from engine.report.contrasts import kappa_change, probability, reversed_change
 from engine.report.page import render_page
 from engine.report.tables import summary_tables
-from engine.report.trends import trend_sentence
+from engine.report.trends import ends_text, trend_sentence
 
 Record = dict[str, Any]
 TOPK, RELU = "topk 1024 k32", "relu 1024 l1 0.001"
@@ -124,6 +125,20 @@ def test_trends_are_sentences_and_speak_of_a_direction_only_where_there_is_one()
     assert "whether κ rises or falls is open" in trend_sentence(unsure)
     narrow = trend(slope=None, interval=None, refusals=["L0 spans a factor of 1.1"])
     assert trend_sentence(narrow).endswith("because L0 spans a factor of 1.1.")
+
+
+def test_a_trend_across_kinds_of_null_names_the_one_that_it_is_told_against(
+    summary: Record,
+) -> None:
+    kinds = {"null_names": ["N3", "N6", "N6"], "against": "N3", "kappa_against": [0.4, 0.3, 0.1]}
+    mixed = trend(**kinds)
+    assert "against N3 at every point, as the largest nulls are of several kinds (N3, N6)" in (
+        trend_sentence(mixed)
+    )
+    assert ends_text(mixed) == ".40 → .10", "of what the slope is of"
+    html = comparisons(with_all(summary, trends=(mixed,))).replace("\u00a0", " ")
+    assert "κ and its slope are taken against N3 at every point" in html
+    assert "several kinds" not in trend_sentence(trend())
 
 
 def test_the_page_has_trends_with_their_remarks(summary: Record) -> None:
@@ -253,7 +268,8 @@ def test_the_thresholds_stand_beside_chance(summary: Record) -> None:
     assert cut["says"] == "contradicts"
     assert "the largest admissible null .482 to .534" in cut["because"]
     assert "random directions score .217 to .240" in cut["because"]
-    assert "chance alone reaches .3," in cut["because"]
+    assert "At .3: chance alone reaches it in 2 of 2 cohorts" in cut["because"]
+    assert "At .7: chance stays .17 below it in 2 cohorts" in cut["because"]
 
 
 def test_fourier_recovery_stands_beside_its_baselines(summary: Record) -> None:

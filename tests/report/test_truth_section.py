@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 
 from engine.report.canvas import house_style, to_csv, to_svg
+from engine.report.page import render_page
 from engine.report.truth_figures import draw_ablation
-from engine.report.truth_section import truth_section
+from engine.report.truth_section import no_truth, truth_section
 
 Record = dict[str, Any]
 
@@ -123,7 +124,7 @@ def test_every_number_stands_beside_its_control(told: Record) -> None:
     group = next(row for row in rows if row[-1] == "236 at 23, 166 at 7")
     assert group[1:5] == [".12 ± .01", ".72 ± .01", ".95 ± .01", ".73 ± .01"]
     energy = next(row for row in rows if row[1:3] == ["in-plane energy", "median best cosine"])
-    assert energy[3:] == [".73", "[.61, .85]", ".002"]
+    assert energy[3:] == ["–", ".73", "[.61, .85]", ".002"], "an analysis of before has no count"
     lookup = next(row for row in rows if row[1:3] == ["recall", ".17 ± .01"])
     assert lookup[3:] == [".00", ".00", ".24"]
     assert any(row[1:5] == ["9", ".926 ± .010", "1.00", ".070"] for row in rows)
@@ -182,3 +183,13 @@ def test_without_a_group_there_is_no_figure(told: Record, change: Callable[[Reco
     cohort = told["cohorts"][0]
     change(cohort["ground_truth"]["frequency_ablation"])
     assert draw_ablation(cohort, "ablation-1", "topk") is None
+
+
+def test_cohorts_without_a_truth_say_why_once(told: Record) -> None:
+    why = "the model has no key frequencies"
+    for cohort in told["cohorts"]:
+        cohort["ground_truth"] = {"missing": why}
+    page = render_page(told, {})
+    assert "topk 1024 k32, relu 1024 l1 0.001: the model has no key frequencies." in page
+    assert page.count(why) == 1
+    assert no_truth({"cohorts": [{"ground_truth": None}]}) == ""

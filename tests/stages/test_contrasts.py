@@ -292,6 +292,22 @@ def test_architectures_are_compared_along_their_sparsity(entry: Entry) -> None:
     assert at_ev["at"]["value"] == pytest.approx(0.9)
 
 
+def test_curves_whose_nulls_differ_are_told_with_n3_everywhere_as_well(entry: Entry) -> None:
+    cohorts = sweep(entry)
+    assert curve_contrasts(cohorts, "")[0]["kappa"]["difference_n3"] is None
+    for cohort in cohorts[2:]:  # against N6 of .6, κ of ReLU is −.2 and .2
+        for cell in cohort["stability"]["mean_max_cos"].values():
+            cell["nulls"].append({"name": "N6", "value": 0.6, "admissible": True})
+            cell.update(null_name="N6", null=0.6, null_pairs=None)
+            cell["kappa"] = (cell["observed"] - 0.6) / 0.4
+    at_l0, _ = curve_contrasts(cohorts, "")
+    assert at_l0["kappa"]["difference"] == pytest.approx(-0.2 + 0.4 * 0.75 - 0.15)
+    assert at_l0["kappa"]["difference_n3"] == pytest.approx(0.4)
+    assert "with N3 at every setting Δκ is +.40" in " ".join(at_l0["marks"])
+    adjust([at_l0])
+    assert at_l0["finding"] == "open", "its sign is that of the nulls"
+
+
 def test_curves_without_overlap_are_refused_with_both_ranges(entry: Entry) -> None:
     cohorts = sweep(entry)
     for cohort, l0 in zip(cohorts[2:], (100.0, 200.0), strict=True):

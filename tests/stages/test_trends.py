@@ -103,3 +103,66 @@ def test_hooks_and_architectures_have_lines_of_their_own(entry: Entry) -> None:
         ("relu l1 0.1", "b"),
     ]
     assert find_trends([entry("topk a", 0.5), entry("relu b", 0.6)], "") == []
+
+
+def larger_null(cohort: dict[str, Any], value: float, n3: bool = True) -> dict[str, Any]:
+    """Take κ against N6 of a value, with N3 at .2 beside it, or with none."""
+    for cell in cohort["stability"]["mean_max_cos"].values():
+        cell.update(null_name="N6", null=value, null_pairs=None)
+        cell["kappa"] = (cell["observed"] - value) / (1 - value)
+        cell["nulls"] = [{"name": "N6", "value": value, "admissible": True}]
+        if n3:
+            cell["nulls"].append({"name": "N3", "value": 0.2, "admissible": True})
+    return cohort
+
+
+def test_kappa_that_moves_with_the_kind_of_its_null_is_told_against_one_null(entry: Entry) -> None:
+    # What is observed does not change; where the larger null sets in, κ falls from .5 to 0.
+    cohorts = widths(entry, (32, 0.6), (64, 0.6), (128, 0.6), (256, 0.6))
+    for cohort in cohorts[2:]:
+        larger_null(cohort, 0.6)
+    (one,) = find_trends(cohorts, "")
+    assert one["kappa"] == pytest.approx([0.5, 0.5, 0.0, 0.0])
+    assert one["null_names"] == ["N3", "N3", "N6", "N6"]
+    assert one["against"] == "N3"
+    assert one["kappa_against"] == pytest.approx([0.5] * 4)
+    assert one["slope"] == pytest.approx(0.0)
+    assert one["direction"] == "open"
+    assert not any("held fixed" in mark for mark in one["marks"]), "N6 is not what the slope is of"
+
+
+def test_on_the_common_null_the_pairs_of_the_surrogate_are_deleted_with_their_seed(
+    entry: Entry,
+) -> None:
+    cohorts = widths(entry, (32, 0.6), (64, 0.5), (256, 0.4), wobble=0.0)
+    fixed = larger_null(cohorts[2], 0.3)
+    (before,) = find_trends(cohorts, "")
+    assert before["interval"] is None, "no seed differs from another"
+    pairs = [[None if i == j else 0.1 + 0.01 * (i + j) for j in range(5)] for i in range(5)]
+    fixed["surrogate_pairs"] = {"metric": "mean_max_cos", "live": pairs, "all": pairs}
+    (after,) = find_trends(cohorts, "")
+    assert after["kappa_against"] == pytest.approx(before["kappa_against"]), "N3 is what it was"
+    assert after["interval"] is not None
+
+
+def test_without_a_null_common_to_all_points_the_trend_is_undetermined(entry: Entry) -> None:
+    cohorts = widths(entry, (32, 0.6), (64, 0.5), (256, 0.4))
+    larger_null(cohorts[0], 0.3)
+    for cell in cohorts[0]["stability"]["mean_max_cos"].values():
+        cell["nulls"][1]["value"] = None
+    (one,) = find_trends(cohorts, "")
+    assert one["direction"] == "refused"
+    assert one["slope"] is None
+    (why,) = one["refusals"]
+    assert why == (
+        "undetermined: nulls differ (topk 32 N6, topk 64 N3, topk 256 N3), and none is common to all"
+    )
+
+
+def test_nulls_of_one_kind_stay_the_headline(entry: Entry) -> None:
+    cohorts = [
+        larger_null(cohort, 0.3) for cohort in widths(entry, (32, 0.6), (64, 0.5), (256, 0.4))
+    ]
+    (one,) = find_trends(cohorts, "")
+    assert (one["against"], one["kappa_against"]) == ("N6", None)
+    assert sum("held fixed" in mark for mark in one["marks"]) == 3

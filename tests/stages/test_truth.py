@@ -197,6 +197,48 @@ def test_a_hook_without_planes_has_no_groups(clock: RunDirectory) -> None:
     assert "no live feature" in summary["frequency_ablation"]["missing"]
 
 
+@pytest.mark.parametrize("case", ["no key frequencies", "the same for every input"])
+def test_without_a_fourier_truth_the_reason_is_told_and_maps_are_scored(
+    clock: RunDirectory, tmp_path: Path, case: str
+) -> None:
+    x_ND = clock_activations()
+    run, saes = clock, saes_of(axes(), x_ND)
+    if case == "no key frequencies":
+        run = RunDirectory(tmp_path / "memorised")
+        run.begin_artifacts()
+        run.finish({"key_frequencies": []})
+    else:
+        x_ND = torch.ones_like(x_ND)
+    truth = scored(run, x_ND, saes)
+    assert case in summary_of(truth)["missing"]
+    assert "recall" not in summary_of(truth)
+    assert truth.planes == ()
+    assert truth.loss_recovered is None
+    assert len(truth.features) == len(SEEDS)
+    assert "plane_energy" not in truth.features[0]
+    share = float(truth.features[0]["selectivity"][0])
+    assert math.isnan(share) if "same" in case else share > 0.8
+
+
+def test_a_wholly_dead_cohort_is_scored_and_says_that_nothing_is_live(clock: RunDirectory) -> None:
+    x_ND = clock_activations()
+    saes = saes_of(axes(), x_ND)
+    saes.weights.b_enc.fill_(-1e3)  # no latent ever fires
+    dead = TrainedSaes(saes.config, SEEDS, saes.weights, 1.0, torch.zeros(3, 8), len(x_ND))
+    live_SF = torch.zeros(3, 8, dtype=torch.bool)
+    stability = stable(dead.weights.W_dec, live_SF)
+    truth = score_modular(
+        SUBJECT, clock, HOOK, x_ND, dead, dead, live_SF, stability, torch.arange(0, len(x_ND), 3)
+    )
+    summary = summary_of(truth)
+    assert summary["recall"]["per_seed"] == [0.0] * 3
+    assert summary["precision"]["mean"] is None
+    assert summary["causal"]["loss_recovered"]["mean"] == pytest.approx(0.0, abs=0.1)
+    assert "no live feature" in summary["frequency_ablation"]["missing"]
+    found = correlate_stability(truth.features, stability, live_SF)
+    assert "fewer than four live features" in found["plane_energy"]["stability"]["missing"]
+
+
 class TestCorrelation:
     def test_true_features_that_every_seed_has(self) -> None:
         # Four features that all seeds share are true, the others are drawn anew and are not.
@@ -222,6 +264,48 @@ class TestCorrelation:
         flat = correlate_stability([{"selectivity": torch.ones(12)}] * 3, stability, live)
         assert flat["selectivity"]["stability"]["mean"] is None
         assert "one value" in flat["selectivity"]["stability"]["missing"]
+
+    @pytest.mark.parametrize(
+        ("true", "said"),
+        [
+            (
+                2,
+                "6 of 36 live features are true (in-plane energy from .9 on); at least 10 of either",
+            ),
+            (
+                10,
+                "30 of 36 live features are true (in-plane energy from .9 on); at least 10 of either",
+            ),
+            (4, ""),
+        ],
+    )
+    def test_a_handful_of_true_features_is_no_side_of_a_correlation(
+        self, true: int, said: str
+    ) -> None:
+        shared = torch.eye(64)[:4].expand(3, 4, 64)
+        own = torch.randn(3, 8, 64, generator=torch.Generator().manual_seed(3))
+        live = torch.ones(3, 12, dtype=torch.bool)
+        stability = stable(torch.cat([shared, own], 1), live)
+        scores = torch.linspace(0.5, 0.1, 12)
+        scores[:true] = 0.9
+        by = correlate_stability([{"plane_energy": scores}] * 3, stability, live)
+        one = by["plane_energy"]["stability"]
+        assert one["n_true"] == 3 * true
+        assert (one["mean"] is None) == bool(said)
+        assert (one["p"] is None, one["ci_low"] is None) == (bool(said),) * 2
+        assert one.get("missing", "").startswith(said)
+
+    def test_a_handful_of_shared_features_is_none_either(self) -> None:
+        # Two features of 3 × 12 are shared at all: true or not, ρ would be about those two.
+        one = torch.eye(64)[:1].expand(2, 1, 64)
+        own = torch.randn(3, 12, 64, generator=torch.Generator().manual_seed(3))
+        own[:2, :1] = one
+        live = torch.ones(3, 12, dtype=torch.bool)
+        scores = torch.tensor([1.0] * 6 + [0.1] * 6)
+        by = correlate_stability([{"plane_energy": scores}] * 3, stable(own, live), live)
+        why = by["plane_energy"]["stability"]["missing"]
+        assert why.startswith("2 of 36 live features differ from the rest in stability")
+        assert by["plane_energy"]["median_best_cosine"]["mean"] is not None
 
 
 @pytest.mark.parametrize("generator", ["sparse", "fourier"])

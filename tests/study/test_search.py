@@ -194,10 +194,10 @@ BAD = {
         "greater than 0",
     ),
     "refused together": (
-        {"saes.*.d_sae": [12, 1], "training.lr": [0.1]},
-        "saes.*.d_sae",
-        "1 is refused (point saes.*.d_sae 1, training.lr 0.1): saes.0.k: 2 is above d_sae 1",
-        "at most 1",
+        {"saes.0.k": [2, 13], "training.lr": [0.1]},
+        "saes.0.k",
+        "13 is refused (point saes.0.k 13, training.lr 0.1): saes.0.k: 13 is above d_sae 12",
+        "at most 12",
     ),
     "of another type": (
         {"training.epochs": [2.5]},

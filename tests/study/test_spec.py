@@ -50,6 +50,12 @@ def test_names_that_look_like_numbers_survive_yaml(study_data: dict[str, Any], n
 
 # where, what is wrong, what would be right: each must be in the one line.
 BAD = {
+    "a single latent": (
+        "saes.0.d_sae=1",
+        "saes.0.d_sae",
+        "one latent has none beside it",
+        "2 or more",
+    ),
     "k above d_sae": ("saes.0.k=2000", "saes.0.k", "2000 is above d_sae 1024", "at most 1024"),
     "modulus not prime": (
         "subject.modulus=112",

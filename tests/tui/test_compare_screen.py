@@ -13,8 +13,10 @@ from typing import Any
 
 import pytest
 from textual.color import Color
+from textual.containers import VerticalScroll
 from textual.geometry import Region
 from textual.pilot import Pilot
+from textual.widgets import Label
 
 import husai_tui.app
 from engine.client.look import Snapshot
@@ -200,6 +202,45 @@ async def test_warnings_and_evidence_are_one_key_away(session: Session) -> None:
             assert isinstance(pilot.app.screen, Reading)
             await press(pilot, "escape")
         assert view.describe().startswith("tiny: 3 cohorts")
+
+
+async def test_a_page_longer_than_the_window_keeps_its_title_and_the_way_out(
+    session: Session,
+) -> None:
+    async with opened(session) as (pilot, _):
+        await press(pilot, "i")
+        for size in ((80, 24), (60, 15), (120, 40)):
+            await pilot.resize_terminal(*size)
+            await settled(pilot)
+            page = pilot.app.screen
+            title, hint = page.query_one("#title", Label), page.query_one("#hint", Label)
+            assert str(title.render()) == "What the numbers mean"
+            assert str(hint.render()).startswith("esc leaves")
+            text = page.query_one(VerticalScroll)
+            assert 0 < title.region.y < text.region.y
+            assert text.region.bottom < hint.region.y < size[1]
+
+
+async def test_a_table_longer_than_its_room_says_how_many_cohorts_there_are(
+    session: Session,
+) -> None:
+    path = session.root.report("tiny") / "summary.json"
+    summary = json.loads(path.read_text())
+    first = summary["cohorts"][0]
+    summary["cohorts"] += [{**first, "title": f"topk {n} k2"} for n in range(20, 29)]
+    path.write_text(json.dumps(summary))
+    async with opened(session, "tiny") as (pilot, view):
+        more, table = view.query_one("#more", Bar), view.query_one(Table)
+        seen = table.size.height - 1
+        assert seen < 12
+        assert more.render_line(0).text.strip().startswith(f"↕ {seen} of 12 cohorts in sight")
+        await press(pilot, "z")
+        assert not more.render_line(0).text.strip(), "the table is out of sight as a whole"
+        await press(pilot, "z")
+        await pilot.resize_terminal(120, 60)
+        await settled(pilot)
+        assert table.size.height == 13
+        assert not more.render_line(0).text.strip()
 
 
 async def test_studies_are_walked_and_an_unfinished_one_says_so(session: Session) -> None:

@@ -57,6 +57,22 @@ def text(lines: list[Line]) -> str:
     return "\n".join("".join(part for part, _ in line) for line in lines)
 
 
+def test_features_found_again_stand_below_the_pairs_of_live_features(cohorts: Cohorts) -> None:
+    assert cohorts.comparison is not None
+    cohorts.comparison.cohorts[TOPK]["discoveries"] = {
+        "level": 0.05,
+        "tested": [8, 8],
+        "isotropic": {"per_seed": [4, 5]},
+        "surrogate": {"per_seed": [0, 0]},
+    }
+    said = "None of 16 live features is found again by most other seeds beyond the surrogate (N3)"
+    cohorts.subset = "live"
+    assert said in text(evidence(cohorts, TOPK, 160, brief=True))
+    assert "found again" not in text(evidence(cohorts, RELU, 160)), "of it nothing was tested"
+    cohorts.subset = "all"
+    assert "found again" not in text(evidence(cohorts, TOPK, 160)), "live features were tested"
+
+
 def test_a_cohort_is_a_row_at_the_metric_of_its_verdict(cohorts: Cohorts) -> None:
     row = shown(cohorts, TOPK)
     assert row["explained_variance"] == ".950"
