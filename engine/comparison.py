@@ -1,7 +1,8 @@
 """One process, one comparison of given SAEs: `python -m engine.comparison SAE SAE…` prints one JSON object.
 
-An SAE is a file or folder that `engine.saes.formats` wrote, or `STUDY/COHORT[:SEED]` of a runs root; without
-a seed all of a cohort take part. The command line starts this as a process of its own, which has torch.
+An SAE is a file or folder that `engine.saes.formats` or `husai-engine export` wrote, or
+`STUDY/COHORT[:SEED]` of a runs root; without a seed all of a cohort take part. The command line starts this
+as a process of its own, which has torch.
 
 Shapes: S SAEs, F latents (of the widest), D width of the activations.
 """
@@ -28,7 +29,16 @@ from engine.metrics.agreement import Stability, SubsetName
 from engine.metrics.nulls import isotropic_mean_max_cos, kappa
 from engine.metrics.similarity import Sign, live_mask
 from engine.metrics.stability import measure_stability
-from engine.saes.formats import COHORT, SINGLE, START, TrainedSaes, load_cohort, load_sae
+from engine.saes.exchange import find_format
+from engine.saes.foreign import load_foreign
+from engine.saes.formats import (
+    COHORT,
+    SINGLE,
+    START,
+    TrainedSaes,
+    load_cohort,
+    load_sae,
+)
 from engine.stages import numerics
 from engine.stages.artifacts import read_activations
 from engine.stages.flags import dependence
@@ -110,13 +120,17 @@ def _of_file(path: Path, seed: int | None) -> list[tuple[str, TrainedSaes]]:
     folder = _published(path) if path.is_dir() else path.parent
     stem = path.stem if path.is_file() else ""
     found = stem or next((name for name in NAMES if (folder / f"{name}.json").is_file()), "")
-    if not found:
+    foreign = None if found else find_format(folder)
+    if foreign is not None:
+        saes = load_foreign(folder, foreign)
+    elif not found:
         raise InputError(
             str(folder),
             "holds no saved SAEs",
-            "the folder of a cohort's job, or one with sae.json or cohort.json",
+            "the folder of a cohort's job or an export, or one with sae.json or cohort.json",
         )
-    saes = load_sae(folder) if found == SINGLE else load_cohort(folder, found)
+    else:
+        saes = load_sae(folder) if found == SINGLE else load_cohort(folder, found)
     return [(f"{folder}:{one.seeds[0]}", one) for one in _singles(saes, seed)]
 
 

@@ -10,7 +10,7 @@ import traceback
 
 import typer
 
-from engine.cli import evidence, queue, studies, tensorboard, wandb
+from engine.cli import evidence, export, queue, studies, tensorboard, wandb
 from engine.disk.root import PRIVATE_UMASK
 from engine.disk.text import visible_line
 from engine.errors import EnvironmentUnfit, HusaiError, Interrupted
@@ -54,6 +54,7 @@ for _command in (
     wandb.wandb,
     evidence.validate,
     evidence.compare,
+    export.export,
     studies.studies,
     studies.profiles,
     studies.doctor,

@@ -6,7 +6,7 @@ b_enc = b_enc'/c and b_dec = mean + b_dec'/c; thresholds and b_mag are divided b
 is as trained. A loaded SAE needs no normalisation.
 
 Shapes: S seeds, D width (d_in), F latents (d_sae), B inputs. In files W_enc is [.., D, F] and W_dec
-[.., F, D], as in SAELens; other libraries' layouts join here as further writers.
+[.., F, D], as in SAELens; `exchange` has the layouts of other libraries.
 """
 
 from __future__ import annotations
@@ -188,19 +188,36 @@ def _read(folder: Path, name: str) -> TrainedSaes:
             raise CorruptArtifact(f"{file}: missing")
     settings = read_json(settings_file)
     try:
+        tensors = load_file(tensors_file)
+    except (SafetensorError, OSError) as error:
+        raise CorruptArtifact(f"{tensors_file}: not safetensors ({error})") from None
+    return assemble(settings_file, settings, tensors_file, tensors, single=name == SINGLE)
+
+
+def assemble(
+    settings_file: Path, settings: Any, tensors_file: Path, tensors: dict[str, Tensor], single: bool
+) -> TrainedSaes:
+    """Return SAEs from what two files say, after a check of every shape.
+
+    Args:
+        settings_file: named in errors.
+        settings: what it says.
+        tensors_file: named in errors.
+        tensors: what it holds, as in files.
+        single: whether there is no seed axis.
+
+    Raises:
+        CorruptArtifact: they are not those of SAEs, or do not fit each other.
+    """
+    try:
         config = _SAE.validate_json(json.dumps(settings["sae"]))  # strict, but lists are tuples
         d_in, seeds = int(settings["d_in"]), tuple(int(seed) for seed in settings["seeds"])
         scale, inputs = float(settings["scale"]), int(settings["inputs"])
     except (KeyError, TypeError, ValueError, ValidationError) as error:
         reason = str(error).splitlines()[0]
         raise CorruptArtifact(f"{settings_file}: not the settings of SAEs ({reason})") from None
-    try:
-        tensors = load_file(tensors_file)
-    except (SafetensorError, OSError) as error:
-        raise CorruptArtifact(f"{tensors_file}: not safetensors ({error})") from None
-    stack = () if name == SINGLE else (len(seeds),)
-    _check_shapes(tensors_file, tensors, _shapes(stack, d_in, config))
-    if name == SINGLE:
+    _check_shapes(tensors_file, tensors, _shapes(() if single else (len(seeds),), d_in, config))
+    if single:
         tensors = {key: tensor.unsqueeze(0) for key, tensor in tensors.items()}
     fires = tensors.pop("fires", None)
     tensors["W_enc"] = tensors["W_enc"].mT.contiguous()

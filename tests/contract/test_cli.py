@@ -25,7 +25,7 @@ from engine.study.spec import write_yaml
 COMMANDS = {
     "run", "plan", "submit", "up", "down", "status", "jobs", "watch", "logs", "pause", "resume", "cancel",
     "retry", "priority", "gc", "health", "report", "notebook", "studies", "profiles", "doctor", "schema",
-    "bench sae", "bench analysis", "tensorboard", "wandb", "validate", "compare",
+    "bench sae", "bench analysis", "tensorboard", "wandb", "validate", "compare", "export",
 }  # fmt: skip
 OPTIONS = {
     "run": {"--profile", "--runs", "--set", "--json", "--quiet"},
@@ -64,6 +64,7 @@ OPTIONS = {
     "health": {"--runs", "--json"},
     "validate": {"--only", "--profile", "--json", "--quiet"},
     "compare": {"--sign", "--runs", "--json"},
+    "export": {"--format", "--out", "--seed", "--runs", "--json"},
 }
 
 

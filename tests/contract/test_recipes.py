@@ -21,6 +21,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 NO_DOCKER = "needs Docker; scripts/test_image does what the image does"
 MINUTES = "takes minutes; tests/stages/test_sweep.py runs a study with overrides and a search"
 APP = "the app, which stays open; tests/tui/test_terminal.py opens it in a terminal"
+EXPORT = "a cohort of the whole study; tests/client/test_export.py exports one of a small one"
 ELSEWHERE: dict[str, str] = {
     "./scripts/start": ".ci/run does it with the study smoke; the whole study takes minutes",
     "./scripts/test": ".ci/run does it",
@@ -31,6 +32,8 @@ ELSEWHERE: dict[str, str] = {
     "husai-engine run fourier-control": MINUTES,
     "husai-engine validate": "tests/test_validation.py runs rows of it; the whole takes a minute or two",
     "husai-engine compare A B C": "names of SAEs; tests/test_comparison.py compares some",
+    "husai-engine export 'topk-vs-relu/topk 1024 k32' --format sae_lens --out exported": EXPORT,
+    "husai-engine export 'topk-vs-relu/topk 1024 k32' --format sparsify --out for-sparsify --seed 42": EXPORT,
     "husai-engine bench analysis": "half a minute; tests/contract/test_cli.py asks it for a tiny one",
     "husai-engine bench sae": "half a minute; tests/contract/test_cli.py asks it for two steps",
     "husai-engine submit topk-vs-relu --runs runs": "as `submit width-sweep`, which is run: it would replace "
