@@ -39,7 +39,8 @@ def export(
         print_json(found)
         return 0
     count = len(found["saes"])
-    said = f"{found['out']}: {count} SAE{'s' if count > 1 else ''} of {found['job']} as {found['format']}"
+    job = " and ".join(found["jobs"])
+    said = f"{found['out']}: {count} SAE{'s' if count > 1 else ''} of {job} as {found['format']}"
     out.print(said, markup=False, soft_wrap=True)
     for note in found["notes"]:
         out.print(f"  {note}", markup=False, soft_wrap=True)

@@ -8,12 +8,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from engine.client.queue import chosen
+from engine.client.queue import Job, chosen, jobs
 from engine.disk.atomic import sync_directory
-from engine.disk.root import RunsRoot
+from engine.disk.root import RunsRoot, is_name
 from engine.disk.rundir import RunDirectory
 from engine.errors import InputError, JobFailed
 from engine.saes.exchange import Format, check_format, check_held, read_ours, write_folder
+from engine.study.titles import seeds_title
 
 SHOWN = 3
 """Jobs that an error names at most."""
@@ -39,12 +40,12 @@ def export_saes(
     format = check_format(format_name)
     if folder.exists() or folder.is_symlink():
         raise InputError(f"--out {folder}", "exists", "the name of a new folder")
-    run = _find(RunsRoot(runs), target)
-    chosen_seeds = _seeds(run, seeds)
-    saes = {seed: read_ours(run.artifacts / f"seed-{seed}") for seed in chosen_seeds}
+    parts = _find(RunsRoot(runs), target)
+    found = _seeds(parts, seeds)
+    saes = {seed: read_ours(run.artifacts / f"seed-{seed}") for seed, run in found.items()}
     for one in saes.values():
         check_held(one, format)
-    known = _known(run)
+    known = _known(parts[0])
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # In a container every process has the same number: one that was killed here left this behind.
@@ -57,7 +58,7 @@ def export_saes(
         shutil.rmtree(aside, ignore_errors=True)
     first = next(iter(saes.values()))
     return {
-        "job": run.path.name,
+        "jobs": [run.path.name for run in parts],
         "format": format.name,
         "architecture": first.architecture,
         "written_as": format.holds[first.architecture],
@@ -80,9 +81,16 @@ def notes_of(architecture: str, format: Format) -> list[str]:
     return notes
 
 
-def _find(root: RunsRoot, target: str) -> RunDirectory:
-    """Return the run directory of the finished cohort job that a target names."""
-    found = chosen(root, target)
+def _find(root: RunsRoot, target: str) -> list[RunDirectory]:
+    """Return the run directories of the finished cohort that a target names: of one job, or of all the parts
+    that memory asked for."""
+    try:
+        found = chosen(root, target)
+    except InputError:
+        found = _parts(root, target)
+        if not found:
+            raise
+        return [_finished(root, job) for job in found]
     cohorts = [job for job in found if job["kind"] == "cohort"]
     if not cohorts:
         what = f"a job of kind {found[0]['kind']}" if len(found) == 1 else "has no SAEs"
@@ -90,23 +98,40 @@ def _find(root: RunsRoot, target: str) -> RunDirectory:
     if len(cohorts) > 1:
         names = ", ".join(f"{target}/{job['name']}" for job in cohorts[:SHOWN])
         raise InputError(target, f"names {len(cohorts)} cohorts", f"one of {names}")
-    run = root.run(cohorts[0]["directory"])
+    return [_finished(root, cohorts[0])]
+
+
+def _parts(root: RunsRoot, target: str) -> list[Job]:
+    """Return the jobs of a cohort that was split by its seeds, which are in their names."""
+    study, _, title = target.partition("/")
+    if not title or not is_name(study):
+        return []
+    found = []
+    for job in jobs(root, study):
+        if job["kind"] == "cohort" and str(job["name"]).startswith(f"{title} seed"):
+            seeds = root.run(job["directory"]).read_job()["config"]["seeds"]
+            if job["name"] == f"{title} {seeds_title(seeds)}":
+                found.append(job)
+    return found
+
+
+def _finished(root: RunsRoot, job: Job) -> RunDirectory:
+    run = root.run(job["directory"])
     if not run.done():
-        state = cohorts[0]["state"]
-        said = "its folder was removed" if state == "done" else f"it is {state}"
-        raise JobFailed(f"{target}: nothing to export: {said}")
+        said = "its result was removed" if job["state"] == "done" else f"it is {job['state']}"
+        raise JobFailed(f"{job['name']}: nothing to export: {said}")
     return run
 
 
-def _seeds(run: RunDirectory, asked: Sequence[int]) -> list[int]:
-    """Return the seeds to write, after a check of every file of the job."""
-    sound = [int(seed) for seed in run.read_result()["seeds"]]
+def _seeds(parts: Sequence[RunDirectory], asked: Sequence[int]) -> dict[int, RunDirectory]:
+    """Return where the SAEs to write are, by seed, after a check of every file of their jobs."""
+    sound = {int(seed): run for run in parts for seed in run.read_result()["seeds"]}
     for seed in asked:
         if seed not in sound:
-            raise InputError(f"--seed {seed}", "is not there", f"one of {sound}")
+            raise InputError(f"--seed {seed}", "is not there", f"one of {list(sound)}")
     if not sound:
-        raise JobFailed(f"{run.path.name}: every seed diverged, so there is nothing to export")
-    return list(dict.fromkeys(asked)) or sound
+        raise JobFailed(f"{parts[0].path.name}: every seed diverged, so there is nothing to export")
+    return {seed: sound[seed] for seed in asked or sound}
 
 
 def _known(run: RunDirectory) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -9,9 +10,12 @@ from typing import Any
 import pytest
 
 from engine.cli import main as cli
+from engine.client import export as module
 from engine.client.comparison import compare_saes
 from engine.client.queue import chosen
 from engine.disk.root import RunsRoot
+from engine.saes.exchange import write_folder
+from engine.study.sizes import CohortSize
 from tests.client.conftest import TINY, execute
 
 JOB = "tiny/topk 12 k2"
@@ -35,7 +39,7 @@ def test_every_seed_has_a_folder_and_json_says_where(
     assert export(runs, JOB, "--format", "sae_lens", "--out", str(out), "--json") == 0
     told: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(told) == {
-        "job", "format", "architecture", "written_as", "d_in", "d_sae", "out", "saes", "notes",
+        "jobs", "format", "architecture", "written_as", "d_in", "d_sae", "out", "saes", "notes",
     }  # fmt: skip
     assert (told["architecture"], told["written_as"], told["d_in"]) == ("topk", "topk", 8)
     assert told["saes"] == [{"seed": s, "folder": str(out / f"seed-{s}")} for s in (1, 2, 3)]
@@ -116,4 +120,51 @@ def test_damaged_weights_are_not_exported(
     assert not (tmp_path / "out").exists()
     (runs / "jobs" / job["directory"] / "result.json").unlink()
     assert export(runs, JOB, "--format", "safetensors", "--out", str(tmp_path / "out")) == 1
-    assert "nothing to export: its folder was removed" in capsys.readouterr().err
+    assert "nothing to export: its result was removed" in capsys.readouterr().err
+
+
+class Full:
+    """A disk that is full once the first SAE is written."""
+
+    def __init__(self) -> None:
+        self.written = 0
+
+    def __call__(self, *given: Any) -> None:
+        self.written += 1
+        if self.written > 1:
+            raise OSError(errno.ENOSPC, "No space left on device", str(given[0]))
+        write_folder(*given)
+
+
+def test_a_full_disk_leaves_nothing_behind(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(module, "write_folder", Full())
+    assert export(runs, JOB, "--format", "sae_lens", "--out", str(tmp_path / "out")) == 3
+    assert "No space left on device" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_cohort_in_parts_is_exported_as_one(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(CohortSize, "width", lambda self, budget: 2)
+    split = tmp_path / "split"
+    execute({**TINY, "saes": TINY["saes"][:1]}, split)
+    names = {job["name"] for job in chosen(RunsRoot(split), "tiny") if job["kind"] == "cohort"}
+    assert names == {"topk 12 k2 seed 1", "topk 12 k2 seeds 2-3"}
+    capsys.readouterr()
+    out = tmp_path / "whole"
+    words = [JOB, "--format", "safetensors", "--out", str(out), "--json"]
+    assert export(split, *words) == 0
+    assert len(json.loads(capsys.readouterr().out)["jobs"]) == 2
+    assert {path.name for path in out.iterdir()} == {"seed-1", "seed-2", "seed-3"}
+    words = [
+        "tiny/topk 12 k2 seeds 2-3",
+        "--format",
+        "safetensors",
+        "--out",
+        str(tmp_path / "part"),
+    ]
+    assert export(split, *words) == 0
+    assert {path.name for path in (tmp_path / "part").iterdir()} == {"seed-2", "seed-3"}
