@@ -19,9 +19,9 @@ from engine.stages import report
 from engine.stages.contrasts import adjust, contrast
 from engine.stages.curves import curve_contrasts
 from engine.stages.geometry import _dimensionality, _directions
-from engine.stages.recovery import _summary, correlate_stability
+from engine.stages.recovery import _Sides, _summary, correlate_stability
 from engine.stages.trends import find_trends
-from engine.stages.truth import _coverage
+from engine.stages.truth import _coverage, _no_planes
 from engine.worker import _provenance
 from tests.stages.conftest import Execute, Sicken
 
@@ -96,12 +96,13 @@ WORKER = ("versions", "numerics", "thread_pools")
 CURVE = ((8, 0.4), (16, 0.6), (32, 0.8))
 
 
-def of_nothing(whole: Record) -> Record:
+def of_nothing(whole: Record, modular: Record) -> Record:
     """Return a summary of a cohort of which little can be said, as the stages write it."""
     cohort = copy.deepcopy(whole["cohorts"][0])
     nothing, live = torch.zeros(0, 8), torch.ones(1, 1)
     known, constant = _correlation(np.arange(5.0), [0, 0, 5]), _correlation(np.zeros(5), [5] * 3)
-    scores = [_summary(known), _summary(constant)]
+    enough = _Sides("plane_energy", tested=40, true=20, shared=20)
+    scores = [_summary(known, enough), _summary(constant, enough)]
     names = ("median_best_cosine", "stability")
     cohort["ground_truth"] |= {
         "coverage": _coverage(torch.zeros(1, 8), (), 1.0, None, live),  # type: ignore[arg-type]
@@ -117,7 +118,14 @@ def of_nothing(whole: Record) -> Record:
     silent = copy.deepcopy(cohort)
     silent["point"] = {"saes.*.k": 2}
     silent["ground_truth"]["stability_correlation"] = correlate_stability([{}], _Nothing(), live)  # type: ignore[arg-type]
-    return {**whole, "cohorts": [cohort, silent]}
+    blind = copy.deepcopy(silent)
+    features = modular["cohorts"][0]["ground_truth"]["features"]
+    blind["ground_truth"] = {
+        "missing": _no_planes((), torch.eye(8)),
+        "features": features,
+        "stability_correlation": silent["ground_truth"]["stability_correlation"],
+    }
+    return {**whole, "cohorts": [cohort, silent, blind]}
 
 
 def _correlation(truth_F: NDArray[np.float64], live: list[int]) -> RankCorrelation:
@@ -135,16 +143,22 @@ class _Nothing:
 
 
 def test_summaries_and_the_reference_have_the_same_paths(
-    summary: Callable[..., Record], sicken: Sicken, entry: Entry
+    summary: Callable[..., Record], sicken: Sicken, entry: Entry, tmp_path: Path
 ) -> None:
     modular = summary(
         "modular", subject=MODULAR, hooks=["blocks.0.hook_resid_post"], training=QUICK
     )
+    file = tmp_path / "acts.npy"
+    np.save(file, np.random.default_rng(0).normal(size=(400, 8)).astype(np.float16))
+    external = summary(
+        "external", subject={"kind": "external", "path": str(file)}, hooks=["external"]
+    )
     sicken(main=(1,), twin=(2,))
     topk = {"architecture": "topk", "d_sae": 12, "k": 2}
     planted = summary("sick", seeds=[1, 2, 3, 4, 5], saes=[topk, SPOILT])
-    found = [modular, planted]
-    found += [of_stages(modular, entry), of_stages(planted, entry), of_nothing(planted)]
+    found = [modular, external, planted]
+    found += [of_stages(one, entry) for one in (modular, external, planted)]
+    found += [of_nothing(planted, modular)]
 
     wrong = {fault: None for one in found for fault in faults(one)}
     assert not wrong, "engine/report/summary.yaml says otherwise:\n" + "\n".join(wrong)
