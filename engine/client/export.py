@@ -13,7 +13,7 @@ from engine.disk.atomic import sync_directory
 from engine.disk.root import RunsRoot, is_name
 from engine.disk.rundir import RunDirectory
 from engine.errors import InputError, JobFailed
-from engine.saes.exchange import Format, check_format, check_held, read_ours, write_folder
+from engine.saes.exchange import Format, check_format, read_ours, write_folder
 from engine.study.titles import seeds_title
 
 SHOWN = 3
@@ -42,31 +42,28 @@ def export_saes(
         raise InputError(f"--out {folder}", "exists", "the name of a new folder")
     parts = _find(RunsRoot(runs), target)
     found = _seeds(parts, seeds)
-    saes = {seed: read_ours(run.artifacts / f"seed-{seed}") for seed, run in found.items()}
-    for one in saes.values():
-        check_held(one, format)
     known = _known(parts[0])
     aside = folder.with_name(f".{folder.name}.{os.getpid()}.tmp")
     folder.parent.mkdir(parents=True, exist_ok=True)
     # In a container every process has the same number: one that was killed here left this behind.
     shutil.rmtree(aside, ignore_errors=True)
     try:
-        for seed, one in saes.items():
+        for seed, run in found.items():  # one at a time: all may not fit into memory
+            one = read_ours(run.artifacts / f"seed-{seed}")
             write_folder(aside / f"seed-{seed}", one, format, known)
         _publish(aside, folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-    first = next(iter(saes.values()))
     return {
         "jobs": [run.path.name for run in parts],
         "format": format.name,
-        "architecture": first.architecture,
-        "written_as": format.holds[first.architecture],
-        "d_in": first.settings["d_in"],
-        "d_sae": first.settings["sae"]["d_sae"],
+        "architecture": one.architecture,
+        "written_as": format.holds[one.architecture],
+        "d_in": one.settings["d_in"],
+        "d_sae": one.settings["sae"]["d_sae"],
         "out": str(folder),
-        "saes": [{"seed": seed, "folder": str(folder / f"seed-{seed}")} for seed in saes],
-        "notes": notes_of(first.architecture, format),
+        "saes": [{"seed": seed, "folder": str(folder / f"seed-{seed}")} for seed in found],
+        "notes": notes_of(one.architecture, format),
     }
 
 
