@@ -68,12 +68,13 @@ def test_a_named_tensor_is_taken_though_others_fit(tmp_path: Path) -> None:
 
 
 def test_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name in ("b-10.npy", "b-09.npy", "a.npy", ".hidden.npy"):
+    names = [f"b-{number:02}.npy" for number in range(12, 0, -1)]
+    for name in (*names, "a.npy", ".hidden.npy"):
         saved(tmp_path / name)
     (tmp_path / "notes.json").write_text("{}")
     found = find_recording(external(tmp_path))
-    assert [shard.path.name for shard in found.shards] == ["a.npy", "b-09.npy", "b-10.npy"]
-    assert found.rows == 360
+    assert [shard.path.name for shard in found.shards] == ["a.npy", *reversed(names)]
+    assert found.rows == 13 * 120
 
 
 def test_only_as_many_inputs_as_wanted_are_kept(tmp_path: Path) -> None:
