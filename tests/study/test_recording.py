@@ -160,6 +160,7 @@ def refusals() -> dict[str, tuple[Callable[[Path], Path], str]]:
         "empty": (raw("a.npy", b""), "is no .npy file, or cut off"),
         "cut off": (cut, "is no .npy file, or cut off"),
         "cut off safetensors": (cut_tensors, "cannot be read, it may be cut off"),
+        "a name too long": (lambda folder: folder / ("a" * 300), "File name too long"),
         "zip": (raw("a.npz", b"PK"), "none of the formats that are read: .npy or .safetensors"),
         "integers": (
             array(ROWS.astype(np.int64)),
@@ -293,6 +294,7 @@ def test_a_path_begins_at_the_study_file_and_on_the_command_line_here(
     assert path("subject.path=b.npy") == str(tmp_path / "b.npy")
     home = str(Path.home() / "c.npy")
     assert path("subject.path=~/c.npy") == home
+    assert path("subject.path=~nobody-of-this-name/c.npy") == "~nobody-of-this-name/c.npy"
     again = file.with_name("again.yaml")
     again.write_text(write_yaml(read_study(str(file))))
     assert read_study(str(again)) == read_study(str(file))
