@@ -22,6 +22,7 @@ from engine.study.profile import Placement, place, read_profile
 from engine.study.recording import content_digest, find_recording
 from engine.study.spec import check_study, locate, read_study, write_yaml
 from engine.study.subject import External
+from engine.study.supply import looked_at
 from tests.stages.conftest import MACHINE
 
 ROWS = np.arange(120 * 3, dtype=np.float32).reshape(120, 3)
@@ -268,6 +269,8 @@ def test_a_plan_knows_steps_and_sizes_from_the_files(tmp_path: Path, placement: 
         5000 * 64 - 360
     )
     assert job(large, "cohort").memory_bytes > job(small, "cohort").memory_bytes
+    assert looked_at(large.study, d_sae=64) == 5000
+    assert looked_at(large.study, d_sae=2**20) == 4096, "as many as an analysis looks at"
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_plan(
