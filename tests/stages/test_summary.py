@@ -135,7 +135,7 @@ class _Nothing:
 
 
 def test_summaries_and_the_reference_have_the_same_paths(
-    summary: Callable[..., Record], sicken: Sicken, entry: Entry
+    summary: Callable[..., Record], sicken: Sicken, entry: Entry, tmp_path: Path
 ) -> None:
     modular = summary(
         "modular", subject=MODULAR, hooks=["blocks.0.hook_resid_post"], training=QUICK
@@ -143,7 +143,10 @@ def test_summaries_and_the_reference_have_the_same_paths(
     sicken(main=(1,), twin=(2,))
     topk = {"architecture": "topk", "d_sae": 12, "k": 2}
     planted = summary("sick", seeds=[1, 2, 3, 4, 5], saes=[topk, SPOILT])
-    found = [modular, planted]
+    np.save(tmp_path / "a.npy", np.random.default_rng(0).random((400, 8)))
+    files = {"kind": "external", "path": str(tmp_path / "a.npy")}
+    external = summary("external", subject=files, hooks=["mine"])
+    found = [modular, planted, external]
     found += [of_stages(modular, entry), of_stages(planted, entry), of_nothing(planted)]
 
     wrong = {fault: None for one in found for fault in faults(one)}
