@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import PurePath
 
-from engine.report.wording import MISSING, Record, fraction, plural
+from engine.report.wording import MISSING, Record, percent, plural
 
 UNMEASURED = (
     "No model comes with recorded activations, and their true features are not known. So there are no gates, "
@@ -38,7 +38,7 @@ def recording_lines(summary: Record, subject: Record) -> list[tuple[str, str]]:
         ("files", files),
         ("sha256", str(subject["sha256"])),
         ("inputs", inputs),
-        ("equal to an earlier one", fraction(subject["repeated"], 3)),
+        ("equal to an earlier one", percent(subject["repeated"], 1)),
         ("zero throughout", f"{subject['zero_rows']:,}"),
         ("constant columns", f"{subject['constant_columns']:,} of {subject['d_in']:,}"),
     ]
@@ -54,5 +54,5 @@ def recording_method(summary: Record) -> str:
     drawn = f" (without replacement, seed {seed})" if subject["samples"] < subject["rows"] else ""
     return (
         f"Activations recorded elsewhere, called {hooks}: {told['files']}; inputs: {told['inputs']}{drawn}, "
-        f"read as float32. sha256 of the content: {told['sha256']}."
+        f"read as float32. sha256 of the content: {told['sha256'][:16]}…, in full above."
     )

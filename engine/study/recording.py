@@ -87,7 +87,10 @@ def find_recording(subject: External) -> Recording:
     Raises:
         InputError: there is no such file, one is not what can be read, or they do not belong together.
     """
-    files = _files(Path(subject.path))
+    try:
+        files = _files(Path(subject.path))
+    except OSError as error:
+        raise _unreadable(Path(subject.path), error) from None
     key = subject, tuple(_stamp(file) for file in files)
     if key not in _FOUND or not all(_settled(stamp) for stamp in key[1]):
         _FOUND[key] = _open(subject, files)
@@ -162,10 +165,7 @@ def _files(path: Path) -> list[Path]:
     if not path.is_dir():
         _check_format(path)
         return [path]
-    try:
-        inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
-    except OSError as error:
-        raise _unreadable(path, error) from None
+    inside = sorted(file for file in path.iterdir() if not file.name.startswith("."))
     files = [file for file in inside if file.suffix in FORMATS]
     if not files:
         pickled = next((file for file in inside if file.suffix in PICKLES), None)

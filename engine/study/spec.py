@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import json
 import re
@@ -217,11 +218,11 @@ def locate(data: Any, folder: Path) -> Any:
     ones too, begin at a folder."""
 
     def settle(path: object) -> object:
-        return (
-            str(folder.resolve() / Path(path).expanduser())
-            if path and isinstance(path, str)
-            else path
-        )
+        if not isinstance(path, str) or not path:
+            return path
+        with contextlib.suppress(RuntimeError):  # of ~ with a name that nobody has
+            return str(folder.resolve() / Path(path).expanduser())
+        return path
 
     subject = data.get("subject") if isinstance(data, dict) else None
     if not isinstance(subject, dict) or subject.get("kind") != "external" or "path" not in subject:

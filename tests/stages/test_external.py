@@ -150,6 +150,7 @@ def test_a_file_that_changes_after_the_plan_ends_the_study_in_a_line(tmp_path: P
     outcome = execute(plan, tmp_path / "runs")
     said = " ".join(map(str, outcome.failed.values()))
     assert "acts.npy has changed since the study was planned" in said
+    assert not job_run(plan, tmp_path / "runs", "subject").done(), "by the first that reads it"
     assert "\n" not in said
 
 

@@ -22,6 +22,7 @@ from engine.study.profile import Placement, place, read_profile
 from engine.study.recording import content_digest, find_recording
 from engine.study.spec import check_study, locate, read_study, write_yaml
 from engine.study.subject import External
+from engine.study.supply import looked_at
 from tests.stages.conftest import MACHINE
 
 ROWS = np.arange(120 * 3, dtype=np.float32).reshape(120, 3)
@@ -68,12 +69,13 @@ def test_a_named_tensor_is_taken_though_others_fit(tmp_path: Path) -> None:
 
 
 def test_files_of_a_folder_are_read_in_the_order_of_their_names(tmp_path: Path) -> None:
-    for name in ("b-10.npy", "b-09.npy", "a.npy", ".hidden.npy"):
+    names = [f"b-{number:02}.npy" for number in range(12, 0, -1)]
+    for name in (*names, "a.npy", ".hidden.npy"):
         saved(tmp_path / name)
     (tmp_path / "notes.json").write_text("{}")
     found = find_recording(external(tmp_path))
-    assert [shard.path.name for shard in found.shards] == ["a.npy", "b-09.npy", "b-10.npy"]
-    assert found.rows == 360
+    assert [shard.path.name for shard in found.shards] == ["a.npy", *reversed(names)]
+    assert found.rows == 13 * 120
 
 
 def test_only_as_many_inputs_as_wanted_are_kept(tmp_path: Path) -> None:
@@ -159,6 +161,7 @@ def refusals() -> dict[str, tuple[Callable[[Path], Path], str]]:
         "empty": (raw("a.npy", b""), "is no .npy file, or cut off"),
         "cut off": (cut, "is no .npy file, or cut off"),
         "cut off safetensors": (cut_tensors, "cannot be read, it may be cut off"),
+        "a name too long": (lambda folder: folder / ("a" * 300), "File name too long"),
         "zip": (raw("a.npz", b"PK"), "none of the formats that are read: .npy or .safetensors"),
         "integers": (
             array(ROWS.astype(np.int64)),
@@ -266,6 +269,8 @@ def test_a_plan_knows_steps_and_sizes_from_the_files(tmp_path: Path, placement: 
         5000 * 64 - 360
     )
     assert job(large, "cohort").memory_bytes > job(small, "cohort").memory_bytes
+    assert looked_at(large.study, d_sae=64) == 5000
+    assert looked_at(large.study, d_sae=2**20) == 4096, "as many as an analysis looks at"
 
 
 def test_a_file_that_is_not_there_is_an_error_of_the_plan(
@@ -292,6 +297,7 @@ def test_a_path_begins_at_the_study_file_and_on_the_command_line_here(
     assert path("subject.path=b.npy") == str(tmp_path / "b.npy")
     home = str(Path.home() / "c.npy")
     assert path("subject.path=~/c.npy") == home
+    assert path("subject.path=~nobody-of-this-name/c.npy") == "~nobody-of-this-name/c.npy"
     again = file.with_name("again.yaml")
     again.write_text(write_yaml(read_study(str(file))))
     assert read_study(str(again)) == read_study(str(file))

@@ -140,6 +140,13 @@ def test_rows_that_differ_in_one_number_or_in_their_order_are_not_equal(tmp_path
     assert facts.repeated == pytest.approx(expected, abs=1e-12)
 
 
+def test_hashes_use_all_their_bits_though_the_numbers_do_not() -> None:
+    """Powers of two have 23 zero bits at their end, and a sum of products would keep them."""
+    rows = 2.0 ** torch.arange(-60, 60)[:, None].expand(-1, 3)
+    ends = {int(value) % 2**16 for value in subject._row_hashes(rows.contiguous())}
+    assert len(ends) > 100
+
+
 @pytest.mark.parametrize(
     ("fill", "said"), [(0.0, "are zero throughout"), (2.0, "are the same row")]
 )

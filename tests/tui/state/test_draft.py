@@ -225,3 +225,20 @@ def test_the_differences_make_the_same_study_on_the_command_line() -> None:
         apply_override(made, f"{path}={json.dumps(value)}")
     assert check_study(made, "") == check_study(now, "")
     assert differences(before, before) == []
+
+
+def test_a_study_of_files_has_their_path_and_keeps_the_name_of_its_hook() -> None:
+    data = copy.deepcopy(FRESH)
+    set_subject(data, "external", None)
+    assert (data["subject"], data["hooks"]) == ({"kind": "external"}, ["activations"])
+    assert [fault.where for fault in find_faults(data)] == ["subject.path"]
+    assert names(data)[3:7] == ["path", "tensor", "rows", "hooks"]
+    enter(data, "path", "runs of mine/a.npy")
+    enter(data, "rows", "1000")
+    assert find_faults(data) == []
+    assert data["subject"] == {"kind": "external", "path": "runs of mine/a.npy", "max_rows": 1000}
+    data["hooks"] = ["my-model.layer-3"]
+    assert field(data, "hooks").options == ("my-model.layer-3",)
+    enter(data, "path", "a.npy, b.npy")
+    assert data["search"]["over"] == {"subject.path": ["a.npy", "b.npy"]}
+    assert len(check_study(data, "").points()) == 2
