@@ -22,7 +22,7 @@ from rich.progress import (
 from engine.client.queue import newest_row
 from engine.disk.curves import Row
 from engine.disk.root import RunsRoot
-from engine.disk.text import visible_line
+from engine.disk.text import bare, visible_line
 from engine.jobs.events import Event, Named
 
 LINE_EVERY_SECONDS = 10.0
@@ -59,9 +59,9 @@ def headline(row: Row | None) -> str:
     if row is None:
         return ""
     if isinstance(row.get("test_accuracy"), float):
-        return f"test accuracy {row['test_accuracy']:.3f}"
+        return bare(f"test accuracy {row['test_accuracy']:.3f}")
     values = [value for value in row.get("explained_variance") or [] if value is not None]
-    return f"explained variance {statistics.fmean(values):.3f}" if values else ""
+    return bare(f"explained variance {statistics.fmean(values):.3f}") if values else ""
 
 
 def duration(seconds: float) -> str:

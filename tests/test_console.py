@@ -39,9 +39,9 @@ def test_durations_for_people(seconds: float, text: str) -> None:
 
 
 def test_the_headline_is_the_figure_that_says_how_far() -> None:
-    assert headline({"step": 1, "test_accuracy": 0.25, "train_loss": 3}) == "test accuracy 0.250"
+    assert headline({"step": 1, "test_accuracy": 0.25, "train_loss": 3}) == "test accuracy .250"
     assert (
-        headline({"step": 1, "explained_variance": [0.5, None, 0.7]}) == "explained variance 0.600"
+        headline({"step": 1, "explained_variance": [0.5, None, 0.7]}) == "explained variance .600"
     )
     assert headline({"step": 1, "explained_variance": [None]}) == ""
     assert headline(None) == ""
@@ -61,7 +61,7 @@ def test_plain_lines_tell_starts_ends_and_signs_of_life(
         lines.show(Event("failed", job, 1.0, "seed 3 [bold]diverged"))
     assert out.getvalue().splitlines() == [
         "  topk 12 k2: started",
-        f"  topk 12 k2: step 5 of {job.steps}  explained variance 0.625",
+        f"  topk 12 k2: step 5 of {job.steps}  explained variance .625",
         "✓ topk 12 k2: 1:15",
         "✗ topk 12 k2: seed 3 [bold]diverged",
     ]
@@ -78,7 +78,7 @@ def test_the_live_display_draws_the_running_job_and_keeps_the_ended(
         live.show(Event("done", job, 3.0))
         live.show(Event("skipped", job, message="needs x"))
     text = out.getvalue()
-    assert "explained variance 0.625" in text
+    assert "explained variance .625" in text
     assert "✓ topk 12 k2: 3.0 s" in text
     assert "– topk 12 k2: needs x" in text
 
@@ -93,8 +93,8 @@ def test_every_running_job_is_drawn(job: Job, tmp_path: Path) -> None:
     with Live(Console(file=out, width=80, force_terminal=True), tmp_path) as live:
         for event in (Event("started", job), Event("started", other), Event("running", job, 1.0)):
             live.show(event)
-    assert "explained variance 0.625" in out.getvalue()
-    assert "explained variance 0.125" in out.getvalue()
+    assert "explained variance .625" in out.getvalue()
+    assert "explained variance .125" in out.getvalue()
 
 
 def test_lines_to_a_reader_that_left_are_dropped(job: Job, tmp_path: Path) -> None:

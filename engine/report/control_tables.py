@@ -6,6 +6,7 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from engine.disk.text import bare
 from engine.report.layouts import ACCENT, PROBLEM, Fitting
 from engine.report.wording import Record, duration, fraction, plural
 
@@ -70,9 +71,9 @@ def accepted(check: Record) -> str:
     """Return the interval of a check: `≥ 0.9`, `≤ 0.1`, `0.84–0.94`, `= 1`."""
     low, high = check["low"], check["high"]
     if low == high:
-        return f"(must be {low:g})"
+        return bare(f"(must be {low:g})")
     if high is None:
-        return f"(≥ {low:g})"
+        return bare(f"(≥ {low:g})")
     if low is None:
-        return f"(≤ {high:g})"
-    return f"({low:g} to {high:g})".replace("-", "−")
+        return bare(f"(≤ {high:g})")
+    return bare(f"({low:g} to {high:g})".replace("-", "−"))

@@ -289,32 +289,6 @@ def _plane_cell(plane: Record | None) -> Cell:
     return Cell(percent(plane["share"], 1), "" if plane["exists"] else "out")
 
 
-def gates_table(gates: Record) -> str:
-    """Return every gate with its evidence."""
-    rows: list[Row] = [
-        [
-            Cell(f"{gate['name']} {gate['title']}", "w"),
-            "holds" if gate["passed"] else Cell(f"failed: {gate['reason']}", "no"),
-            ", ".join(f"{name} {_evidence(value)}" for name, value in gate["evidence"].items()),
-        ]
-        for gate in gates["gates"]
-    ]
-    policy = f"Policy: {gates['policy']}."
-    return table(("gate", "result", "evidence"), rows) + paragraph(policy, "note")
-
-
-def _evidence(value: object) -> str:
-    if value is None:
-        return MISSING
-    if isinstance(value, (list, tuple)):
-        return "[" + ", ".join(_evidence(item) for item in value) + "]"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.4g}".replace("-", "−")
-    return str(value)
-
-
 def timings_table(timings: Record) -> str:
     """Return time and memory of every job."""
     rows: list[Row] = [

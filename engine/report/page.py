@@ -13,7 +13,6 @@ from engine.report.columns import columns_table
 from engine.report.comparisons import claims_section, comparisons, trend_captions
 from engine.report.evidence import (
     contrasts_table,
-    gates_table,
     ladder_section,
     planes_table,
     quality_table,
@@ -23,6 +22,7 @@ from engine.report.evidence import (
     truth_table,
 )
 from engine.report.gallery import gallery_section
+from engine.report.gate_tables import gates_table
 from engine.report.geometry_section import geometry_section
 from engine.report.guidance import thresholds_here, would_change
 from engine.report.illustrations import Figures

@@ -5,6 +5,8 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from engine.disk.text import bare
+
 Record = dict[str, Any]
 
 MISSING = "–"
@@ -70,9 +72,8 @@ def quantity(value: float | None) -> str:
         return scientific(value)
     if isinstance(value, int) or size >= 100:
         return f"{sign}{size:,.0f}"
-    if 0 < size < 0.001:
-        return f"{sign}{size:.2g}"
-    return f"{sign}{size:.1f}" if size >= 10 else f"{sign}{size:.3g}"
+    digits = f"{size:.2g}" if 0 < size < 0.001 else f"{size:.1f}" if size >= 10 else f"{size:.3g}"
+    return bare(f"{sign}{digits}")
 
 
 def spread(value: Record | None, digits: int = 2) -> str:
@@ -218,7 +219,7 @@ def failed_gates(summary: Record) -> list[Record]:
         for subject in subjects
         for gate in (subject.get("gates") or {}).get("gates", ())
     ]
-    return [{**g, "reason": f"{which}{g['reason']}"} for which, g in gates if not g["passed"]]
+    return [{**g, "reason": bare(f"{which}{g['reason']}")} for which, g in gates if not g["passed"]]
 
 
 def gates_mark(summary: Record) -> str:

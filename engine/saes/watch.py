@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from engine.disk.curves import Flag, Row, Value
+from engine.disk.text import bare
 from engine.study.sae import BatchTopK, JumpReLU, Matryoshka, Sae, TopK
 
 EARLY = 0.1
@@ -63,11 +64,15 @@ class Watch:
             return found
         l0, dead, ev = row["l0"], row["dead_fraction"], row["explained_variance"]
         if self.target and not self.target / FAR <= l0 <= self.target * FAR:
-            found.append(("l0_off_target", f"L0 is {l0:.1f}, far from its target {self.target:g}"))
+            found.append(
+                ("l0_off_target", bare(f"L0 is {l0:.1f}, far from its target {self.target:g}"))
+            )
         if dead > MANY_DEAD:
             found.append(("dead_latents", f"{dead:.0%} of the latents are dead"))
         if ev < LOW_EV:
-            found.append(("low_explained_variance", f"explained variance is {ev:.3g}, below .7"))
+            found.append(
+                ("low_explained_variance", bare(f"explained variance is {ev:.3g}, below .7"))
+            )
         return found
 
     def _judge_loss(self, done: int, seed: int, loss: float) -> list[tuple[str, str]]:
@@ -78,10 +83,10 @@ class Watch:
         self._rising[seed] = self._rising.get(seed, 0) + 1 if rising else 0
         found = []
         if self._rising[seed] >= 2:
-            message = f"the loss rises: {loss:.3g} after a lowest of {lowest:.3g}"
+            message = bare(f"the loss rises: {loss:.3g} after a lowest of {lowest:.3g}")
             found.append(("loss_rising", message))
         elif done >= EARLY * self.steps and done and lowest > (1 - LEAST_FALL) * first:
-            values = f"{first:.3g} at first, {loss:.3g} now"
+            values = bare(f"{first:.3g} at first, {loss:.3g} now")
             flat = ("loss_flat", f"the loss is flat: {values}")
             found.append(("loss_rising", f"the loss rises: {values}") if rising else flat)
         return found

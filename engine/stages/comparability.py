@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from engine.disk.text import bare
 from engine.metrics.nulls import kappa
 from engine.metrics.uncertainty import MIN_SEEDS
 from engine.stages.flags import NEAR_START, UNFAIR_SURROGATE, UNTRAINED
@@ -101,8 +102,8 @@ def say(name: str, value: float | None) -> str:
     if value is None:
         return "unknown"
     if name == "explained_variance":
-        return f"{value:.3f}".replace("-", "−").replace("0.", ".", 1)
-    return f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+        return bare(f"{value:.3f}".replace("-", "−"))
+    return f"{value:,.0f}" if value >= 100 else bare(f"{value:.1f}")
 
 
 def _data(baseline: Record, variant: Record) -> list[str]:
@@ -171,6 +172,5 @@ def undertrained(cohort: Record) -> list[str]:
     kept = (cohort["quality"].get("cosine_with_start") or {}).get("mean")
     if kept is None or kept <= NEAR_START:
         return []
-    return [
-        f"{cohort['title']} is undertrained: its decoder rows keep a mean cosine of {kept:.2f} with their start"
-    ]
+    said = f"its decoder rows keep a mean cosine of {bare(f'{kept:.2f}')} with their start"
+    return [f"{cohort['title']} is undertrained: {said}"]

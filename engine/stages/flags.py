@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from engine.disk.curves import Flag
+from engine.disk.text import bare
 from engine.saes.watch import flags_at_end
 from engine.stages.parts import Results, quality_of
 from engine.study.sae import Sae
@@ -140,7 +141,8 @@ def reconstruction_flags(quality: dict[str, Any], floor: float) -> list[str]:
     recovered = quality["loss_recovered"]
     if recovered and recovered["untrained"] is not None and recovered["untrained"] >= SATURATED:
         flags.append(
-            f"loss recovered says nothing here: an untrained SAE recovers {recovered['untrained']:.3f}"
+            f"loss recovered says nothing here: an untrained SAE recovers "
+            f"{_number(recovered['untrained'])}"
         )
     return flags
 
@@ -196,23 +198,23 @@ def _start(quality: dict[str, Any], stability: dict[str, Any]) -> list[str]:
     kept = quality["cosine_with_start"]["mean"]
     if kept is not None and kept > NEAR_START:
         flags.append(
-            f"undertrained: live decoder rows keep a mean cosine of {kept:.2f} with their random start, so "
-            "agreement that longer training would bring cannot show yet"
+            f"undertrained: live decoder rows keep a mean cosine of {_number(kept, 2)} with their random "
+            "start, so agreement that longer training would bring cannot show yet"
         )
     step_zero = stability["step_zero"]
     if step_zero is not None and not step_zero["ok"]:
         flags.append(
-            f"before training the seeds already score {step_zero['observed']:.3f} where independent ones "
-            f"score {step_zero['expected']:.3f}: they share their initialisation"
+            f"before training the seeds already score {_number(step_zero['observed'])} where independent ones "
+            f"score {_number(step_zero['expected'])}: they share their initialisation"
         )
     return flags
 
 
 def _number(value: float, digits: int = 3) -> str:
-    """Return a share with a few digits: `0.123`, `−3.2e33`; what exploded has no use for more."""
+    """Return a share with a few digits: `.123`, `−3.2e33`; what exploded has no use for more."""
     if not math.isfinite(value):
         return "no finite share"
     if abs(value) < 1000:
-        return f"{value:.{digits}f}".replace("-", "−")
+        return bare(f"{value:.{digits}f}".replace("-", "−"))
     mantissa, _, exponent = f"{value:.1e}".replace("-", "−").partition("e")
     return f"{mantissa}e{exponent.lstrip('+').lstrip('0')}"

@@ -23,6 +23,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from engine.disk.rundir import CONSENSUS
+from engine.disk.text import bare
 from engine.errors import InputError
 from engine.metrics.agreement import Stability, SubsetName
 from engine.metrics.assignment import Assignment, assignment
@@ -271,7 +272,9 @@ def _alignment(
         "all": spread(means(saes, None)),
         "nulls": [
             make_null(
-                "N0", 0.0, f"one random pair has a standard deviation of {1 / math.sqrt(d):.3f}"
+                "N0",
+                0.0,
+                bare(f"one random pair has a standard deviation of {1 / math.sqrt(d):.3f}"),
             ),
             make_null("untrained", untrained, "tied at the start" if untrained > 0.999 else ""),
             make_null("N3", overall(twin) if twin else math.nan, "" if twin else "no surrogate"),

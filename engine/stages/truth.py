@@ -16,6 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
+from engine.disk.text import bare
 from engine.metrics.activation_maps import FeatureScores, score_features
 from engine.metrics.agreement import Stability
 from engine.metrics.coverage import SATURATED, coverage, match_classes
@@ -208,7 +209,8 @@ def _power_warnings(null: EnergyNull, rank: float) -> list[str]:
     if rank <= 2:
         said = "no direction of theirs lies outside a plane"
     else:
-        said = f"a random direction reaches in-plane energy {ENERGY} with probability {null.beyond:.2g}"
+        beyond = f"in-plane energy {ENERGY} with probability {null.beyond:.2g}"
+        said = bare(f"a random direction reaches {beyond}")
     return [
         f"the activations have an effective rank of {rank:.1f}, where {said}: recall and precision "
         "of the planes have no power here"

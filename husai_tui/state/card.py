@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from engine.client.features import FAMILIES, Features
 from engine.client.microscope import Card
+from engine.disk.text import bare
 from husai_tui.state.features import (
     FOUND_AGAIN,
     density_text,
@@ -188,12 +189,12 @@ def top_lines(card: Card | None, columns: int) -> list[Line]:
     cells = []
     for one in card.top:
         what = f"{one.a:>4}{sign}{one.b:<4}→{one.answer:>4}" if on_grid else f"{one.input:>9}"
-        cells.append(f"{what} {one.activation:>8.3f}")
+        cells.append(f"{what} {bare(f'{one.activation:.3f}'):>8}")
     title = "largest activations" if on_grid else "largest activations, by row of the input"
     across = max(1, min(4, (columns + 4) // (len(cells[0]) + 4)))
     down = -(-len(cells) // across)
     rows: list[Line] = [[("    ".join(cells[at::down]), "")] for at in range(down)]
-    return [[(f"{title}   mean {card.mean:.3g}", "faint")], *rows]
+    return [[(f"{title}   mean {bare(f'{card.mean:.3g}')}", "faint")], *rows]
 
 
 def map_rows(card: Card) -> tuple[tuple[str, ...], list[list[Any]]]:
@@ -222,7 +223,7 @@ def told(features: Features, row: int, card: Card | None) -> str:
     again = [one for one in every if one.found]
     text += (
         f"It is found again in {len(again)} of {len(every)} other seeds "
-        f"(mutual best match, cosine at least {FOUND_AGAIN})"
+        f"(mutual best match, cosine at least {number_text(FOUND_AGAIN, 1)})"
     )
     parts = [
         f"{one.feature} of seed {one.seed} with cosine {number_text(one.cosine)}"
@@ -238,5 +239,5 @@ def told(features: Features, row: int, card: Card | None) -> str:
     if card and card.top:
         one = card.top[0]
         where = f"a={one.a}, b={one.b}, answer {one.answer}" if card.grid else f"input {one.input}"
-        text += f" It is largest, {one.activation:.3g}, on {where}."
+        text += f" It is largest, {bare(f'{one.activation:.3g}')}, on {where}."
     return text

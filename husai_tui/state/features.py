@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from engine.client.features import FAMILIES, Features
 from engine.client.filters import choose, order
+from engine.disk.text import bare
 from engine.errors import InputError
 from husai_tui.tones import Cell, Tone
 
@@ -302,7 +303,7 @@ def density_text(density: float) -> str:
 
 def number_text(value: float, digits: int = 2) -> str:
     """Return a number, or a dash where it is not known."""
-    return f"{value:.{digits}f}" if np.isfinite(value) else NOT_KNOWN
+    return bare(f"{value:.{digits}f}") if np.isfinite(value) else NOT_KNOWN
 
 
 def state_of(features: Features, row: int) -> str:
@@ -322,7 +323,7 @@ def plane_text(features: Features, row: int) -> str:
 
 def p_text(p: float) -> str:
     """Return how often a feature of the surrogate matches as well."""
-    return "<0.001" if p < 0.001 else number_text(p, 3)
+    return "<.001" if p < 0.001 else number_text(p, 3)
 
 
 def _share(features: Features, row: int) -> str:

@@ -324,7 +324,9 @@ def time_ticks(left: float, right: float, width: int) -> list[tuple[float, str]]
     step = next((step for step in steps if step >= span), 86400 * np.ceil(span / 86400))
     if span < 0.5:
         values = spaced(left, right, max(2, width // TICK_COLUMNS))
-        return [(value, f"{text} s") for value, text in zip(values, labels(values), strict=True)]
+        # Before a unit a zero stands, as in durations.
+        told = [f"0{text}" if text.startswith(".") else text for text in labels(values)]
+        return [(value, f"{text} s") for value, text in zip(values, told, strict=True)]
     places = range(int(np.ceil(left / step)), int(np.floor(right / step)) + 1)
     return [(place * step, duration(place * step)) for place in places]
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from engine.client.curves import CurveTail
 from engine.disk.rundir import RunDirectory
+from engine.disk.text import bare
 from husai_tui.state.curves import WEIGHTS, Curves
 from husai_tui.state.facts import (
     WITH_CURVES,
@@ -354,7 +355,7 @@ class RunSheet:
             row = lines.row(curves.cursor)
             values = lines.raw_TL[row].tolist() if row >= 0 else []
             each = [
-                f"{label} {value:.6g}".strip()
+                bare(f"{label} {value:.6g}".strip())
                 for label, value in zip(lines.labels, values, strict=False)
             ]
             told.append(f"{panel.title}: {', '.join(each)}")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 
+from engine.disk.text import bare
+
 _ROUND = (1.0, 2.0, 5.0)
 _GRADES = (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 _DIGITS = tuple(float(digit) for digit in range(1, 10))
@@ -110,7 +112,7 @@ def _plain(value: float, digits: int) -> str:
     if value == round(value):
         return f"{value:.0f}"
     whole = max(0, math.floor(math.log10(abs(value))) + 1)
-    return f"{value:.{max(0, digits - whole)}f}"
+    return bare(f"{value:.{max(0, digits - whole)}f}")
 
 
 def _power(value: float) -> str:
@@ -126,8 +128,8 @@ def percent(value: float) -> str:
 
 
 def powers(values: list[float]) -> list[str]:
-    """Return the numbers of a logarithmic axis: `0.01`, `1`, `500`, `10k`, `1e-4`."""
-    return [f"{value:.3g}" if 1e-3 <= value < 1e3 else number(value) for value in values]
+    """Return the numbers of a logarithmic axis: `.01`, `1`, `500`, `10k`, `1e-4`."""
+    return [bare(f"{value:.3g}") if 1e-3 <= value < 1e3 else number(value) for value in values]
 
 
 def labels(values: list[float]) -> list[str]:
@@ -142,4 +144,4 @@ def labels(values: list[float]) -> list[str]:
     if largest < 1e-3 or step <= 0.0 or not math.isfinite(step):
         return [number(value) for value in values]
     places = max(0, -math.floor(math.log10(step / scale) + 1e-9))
-    return ["0" if value == 0 else f"{value / scale:.{places}f}{letter}" for value in values]
+    return ["0" if value == 0 else bare(f"{value / scale:.{places}f}{letter}") for value in values]

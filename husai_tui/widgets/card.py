@@ -11,6 +11,7 @@ from textual.widget import Widget
 
 from engine.client.features import FAMILIES, Features
 from engine.client.microscope import Card
+from engine.disk.text import bare
 from husai_tui.state.card import (
     Match,
     fact_lines,
@@ -207,7 +208,7 @@ class FeatureCard(Widget, can_focus=True):
             spectrum.tell([])
         elif card.grid is None:
             counts = tuple(float(one) for one in card.histogram)
-            spectrum.tell([Family("inputs", counts, f"0 to {card.maximum:.3g}")], first=None)
+            spectrum.tell([Family("inputs", counts, bare(f"0 to {card.maximum:.3g}"))], first=None)
         elif card.grid.spectrum is None:
             spectrum.tell([])
         else:

@@ -117,7 +117,7 @@ def test_every_number_has_its_null_beside_it(told: Record) -> None:
 
 def test_phases_of_few_atoms_are_not_tested(told: Record) -> None:
     found = rows(geometry_section(told, {}))
-    assert found["planes with uneven phases (Rayleigh)"][:2] == ["1 of 2", "0.1"]
+    assert found["planes with uneven phases (Rayleigh)"][:2] == ["1 of 2", ".1"]
     assert found["atoms with a phase in a true plane, mean"][:2] == ["18.0", "45.0"]
 
 

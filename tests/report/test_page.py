@@ -122,7 +122,9 @@ def test_the_whole_ladder_the_gates_and_the_baselines_are_there(summary: Record)
     ):
         assert name in page
     assert "no: atoms leave the activations&#x27; subspace" in page
-    assert "probe_accuracy 0.0089" in page
+    assert "accuracy of a linear probe on the read token&#x27;s embedding: .0089" in page
+    assert "probe_accuracy" not in page, "names of variables are said in words"
+    assert "FVE of the key frequencies: .988" in page
     for baseline in ("neurons", "PCA", "random"):
         assert baseline in page
     assert "similarity .2989, expected .2988" in page

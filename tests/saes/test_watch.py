@@ -38,7 +38,7 @@ def test_a_sound_training_raises_nothing() -> None:
         ({"l0": 9.0}, "l0_off_target", "L0 is 9.0, far from its target 4"),
         ({"l0": 1.0}, "l0_off_target", "L0 is 1.0"),
         ({"dead_fraction": 0.31}, "dead_latents", "31% of the latents are dead"),
-        ({"explained_variance": 0.69}, "low_explained_variance", "0.69, below .7"),
+        ({"explained_variance": 0.69}, "low_explained_variance", ".69, below .7"),
     ],
 )
 def test_what_is_judged_once_settled(values: dict[str, float], name: str, said: str) -> None:

@@ -57,9 +57,9 @@ def test_facts_before_and_after_the_map() -> None:
     assert text(fact_lines(on_grid(), 0, None)) == [
         "fires on   25.00 % of inputs  live",
         "active on  4 answers",
-        "stability  1.00  by chance: p <0.001",
+        "stability  1.00  by chance: p <.001",
         "spectrum   k=23, 84 % of the variance",
-        "direction  0.90 in the plane a+b 23",
+        "direction  .90 in the plane a+b 23",
     ]
     after = text(fact_lines(on_grid(), 0, card_of("tiny", TITLE, 7, 0)))
     assert "active on  4 of 5 answers" in after
@@ -69,7 +69,7 @@ def test_facts_before_and_after_the_map() -> None:
 def test_facts_of_a_subject_without_a_grid() -> None:
     assert text(fact_lines(three(), 3, card_of("tiny", TITLE, 5, 1, grid=False))) == [
         "fires on   0 of inputs  dead",
-        "stability  0.00  by chance: p 1.000",
+        "stability  .00  by chance: p 1.000",
     ]
 
 
@@ -87,8 +87,8 @@ def test_the_matches_stand_under_their_headings() -> None:
     lines = text(match_lines(three(), 1))
     assert lines == [
         "  in seed feature  cosine  margin",
-        "▯       5       1    0.50    0.25  one way",
-        "▮       9       1    0.70    0.25  mutual",
+        "▯       5       1     .50     .25  one way",
+        "▮       9       1     .70     .25  mutual",
     ]
     assert text(match_lines(three(), 3))[2] == "▯       9    none"
 
@@ -96,7 +96,7 @@ def test_the_matches_stand_under_their_headings() -> None:
 def test_the_largest_inputs_fill_the_room() -> None:
     card = card_of("tiny", TITLE, 7, 0)
     assert text(top_lines(card, 49)) == [
-        "largest activations   mean 0.51",
+        "largest activations   mean .51",
         "   0+3   →   3    2.550",
         "   1+2   →   3    2.500",
     ]
@@ -136,8 +136,8 @@ def test_what_is_said() -> None:
     assert told(on_grid(), 1, card_of("tiny", TITLE, 7, 1)) == (
         "Feature 1 of seed 7 in topk 2 k1 of the study tiny fires on 12.50 % of the inputs (live). "
         "Its map varies most with k=2 in a+b, 84 % of the variance. "
-        "It is found again in 1 of 2 other seeds (mutual best match, cosine at least 0.7); its best "
-        "matches are 1 of seed 5 with cosine 0.50, which is closer to another; 1 of seed 9 with cosine 0.70. "
+        "It is found again in 1 of 2 other seeds (mutual best match, cosine at least .7); its best "
+        "matches are 1 of seed 5 with cosine .50, which is closer to another; 1 of seed 9 with cosine .70. "
         "The map has 5 × 5 pairs; dots are means over their area. It is largest, 2.55, on a=0, b=3, answer 3."
     )
-    assert told(three(), 1, None).endswith("cosine 0.70.")
+    assert told(three(), 1, None).endswith("cosine .70.")

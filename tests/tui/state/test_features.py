@@ -74,15 +74,15 @@ def test_cells_by_hand() -> None:
         "density": "25.00 %",
         "state": "live",
         "match": "▮▮",
-        "cosine": "0.85",
-        "margin": "0.50",
+        "cosine": ".85",
+        "margin": ".50",
         "stability": "1.00",
         "k": "23",
         "share": "90 %",
         "plane": "a+b 23",
-        "energy": "0.90",
-        "p": "<0.001",
-        "cosines": "   0.90  0.80",
+        "energy": ".90",
+        "p": "<.001",
+        "cosines": "    .90   .80",
     }
     dead = texts(table, "5:1")
     assert (dead["state"], dead["density"], dead["cosine"], dead["margin"]) == (

@@ -136,7 +136,7 @@ def test_a_floor_keeps_a_bad_start_from_stretching_the_axis() -> None:
     ev = np.linspace(-11, 0.97, 50)[:, None].repeat(3, axis=1)
     curves = Curves("cohort", SEEDS)
     curves.update(data(range(50), {"explained_variance": ev}), live=False)
-    assert {line[:AXIS].strip() for line in painted(curves)[1:-2]} - {""} == {"0", "0.5", "1.0"}
+    assert {line[:AXIS].strip() for line in painted(curves)[1:-2]} - {""} == {"0", ".5", "1.0"}
     curves.update(data(range(50), {"explained_variance": ev - 5}), live=False)
     assert any("-" in line[:AXIS] for line in painted(curves)[1:-2])
 

@@ -97,7 +97,7 @@ def test_a_running_cohort(tmp_path: Path) -> None:
     assert lines[1].startswith("   3 seeds · cpu · 1 m")
     assert "▸ loss  2  1 – 3  log" in lines[3]
     assert lines[18].split() == [
-        "▸loss", "2", "L0", "8", "EV", "0.900", "dead", "20.0", "%", "agree", "0.310",
+        "▸loss", "2", "L0", "8", "EV", ".900", "dead", "20.0", "%", "agree", ".310",
     ]  # fmt: skip
 
 
@@ -117,8 +117,8 @@ def test_all_panels_and_a_table_where_there_is_room(tmp_path: Path) -> None:
         assert f"  {title}  " in shown or f"▸ {title}  " in shown
     at = next(line for line in shown.splitlines() if "at step 50" in line)
     assert at.split()[-5:] == ["loss", "L0", "EV", "dead", "agree"]
-    values = [line.split()[-6:] for line in shown.splitlines() if line.strip().endswith("0.310")]
-    assert ["123", "2", "8", "0.900", "20.0", "%", "0.310"][-6:] in values
+    values = [line.split()[-6:] for line in shown.splitlines() if line.strip().endswith(".310")]
+    assert ["123", "2", "8", ".900", "20.0", "%", ".310"][-6:] in values
     made.maximised = True
     assert "at step 50" not in text(made, 200, 58)
     assert "agreement" not in text(made, 200, 58)

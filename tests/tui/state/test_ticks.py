@@ -78,7 +78,7 @@ def test_the_horizontal_axis_reaches_to_the_next_power_of_two() -> None:
 
 
 def test_numbers_are_short() -> None:
-    told = {0: "0", 3.868: "3.87", 477.8: "478", 32.0: "32", 0.0137: "0.014", 0.97: "0.970"}
+    told = {0: "0", 3.868: "3.87", 477.8: "478", 32.0: "32", 0.0137: ".014", 0.97: ".970"}
     told |= {1608: "1.61k", 2.4e-4: "2.4e-4", 1e-4: "1e-4", -11.5: "-11.5", math.nan: "–"}
     told |= {999.7: "1k", 2_500_000: "2.50M", 1e15: "1e15", math.inf: "–"}
     assert {value: number(value) for value in told} == told
@@ -91,10 +91,10 @@ def test_shares_are_percentages() -> None:
 
 
 def test_numbers_on_axes_have_as_many_digits_as_they_need() -> None:
-    assert labels([0.28, 0.30, 0.32]) == ["0.28", "0.30", "0.32"]
+    assert labels([0.28, 0.30, 0.32]) == [".28", ".30", ".32"]
     assert labels([0, 200, 400]) == ["0", "200", "400"]
     assert labels([0, 5000, 10000]) == ["0", "5k", "10k"]
     assert labels([0, 2.5e6, 5e6]) == ["0", "2500k", "5000k"]
     assert labels([5]) == ["5"]
     assert labels([0, 1e-5, 2e-5]) == ["0", "1e-5", "2e-5"]
-    assert powers([1e-4, 0.01, 1, 500, 1e4]) == ["1e-4", "0.01", "1", "500", "10k"]
+    assert powers([1e-4, 0.01, 1, 500, 1e4]) == ["1e-4", ".01", "1", "500", "10k"]
