@@ -41,6 +41,8 @@ TITLE_POINTS = 9.5
 """Font size of what stands above a whole figure."""
 AXES_INSET = 1.1
 """Inches from the edge of a figure to its cells, with the labels of the seeds, and of the margin beyond."""
+FLOOR = -0.1
+"""Explained variance below which a curve is cut off: what comes after the first steps is what matters."""
 PANELS = {
     "loss": "Loss",
     "explained_variance": "Explained variance",
@@ -65,15 +67,18 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
         null_pairs = null_pairs[np.ix_(places, places)]
     twin = np.full_like(pairs, np.nan) if null_pairs is None else null_pairs
     panels = 1 if null_pairs is None else 2
-    side = min(6.5 / panels, max(2.2, (0.56 if panels == 1 else 0.48) * count))
-    figure = new_figure(max(4.4, panels * side + 1.7), side + 1.0)
+    side = min(6.5 / panels, max(2.2 if panels == 1 else 2.05, (0.56, 0.41)[panels - 1] * count))
+    figure = new_figure(max(4.4, panels * side + 0.9), side + 1.9)
     first, *second = figure.subplots(1, panels, sharey=True, squeeze=False).flat
     mesh = _draw_pairs(first, pairs, seeds, None if panels == 1 else "Features")
     first.set_ylabel("seed")
     for axes in second:
         assert null_pairs is not None, "the second panel is its"
         _draw_pairs(axes, null_pairs, seeds, "Surrogate's features (N3)")
-    bar = figure.colorbar(mesh, ax=[first, *second], shrink=0.9, aspect=18, pad=0.03)
+    # Below the panels: beside them it would be what a phone cuts off.
+    bar = figure.colorbar(
+        mesh, ax=[first, *second], location="bottom", shrink=0.8, aspect=30, pad=0.04
+    )
     _mark_null(bar, cell)
     bar.set_label(metric_title(cohort["headline"]["metric"]))
     null = f"null {fraction(cell['null'], 3)} ({short_null(cell['null_name'])})"
@@ -173,6 +178,7 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
             axes.yaxis.set_major_formatter(percentages())
         if measure == "explained_variance":
             axes.yaxis.set_major_formatter(BoundedFormatter())
+            _cut_below(axes, values)
         axes.xaxis.set_major_formatter(counted())
         rows += [
             (row["step"], measure, seed, value)
@@ -187,6 +193,27 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
         axes.set_xlabel("step")
     figure.suptitle(wrapped(label, 0.96 * figure.get_figwidth(), TITLE_POINTS), x=0.02, ha="left")
     return Drawing(name, figure, ("step", "measure", "seed", "value"), rows)
+
+
+def _cut_below(axes: Axes, values: np.ndarray) -> None:
+    """End the axis of explained variance at FLOOR where the first steps lie far below, and say so.
+
+    Not where the last ones do, too.
+    """
+    known = values[np.isfinite(values).any(axis=1)]
+    lowest = float(np.nanmin(known)) if len(known) else 0.0
+    if lowest >= FLOOR or float(np.nanmedian(known[-1])) < FLOOR:
+        return
+    axes.set_ylim(FLOOR, 1.02)
+    axes.text(
+        0.98,
+        0.05,
+        f"cut off below: down to {fraction(lowest)}",
+        transform=axes.transAxes,
+        ha="right",
+        fontsize=7,
+        color=FAINT,
+    )
 
 
 def _write_values(axes: Axes, pairs: np.ndarray, size: float) -> None:
@@ -205,18 +232,18 @@ def _mark_null(bar: Colorbar, cell: Record) -> None:
         bar.solids.set_rasterized(False)
         bar.solids.set_edgecolor("face")
     bar.ax.tick_params(length=0)
-    bar.ax.yaxis.set_major_formatter(BoundedFormatter())
+    bar.ax.xaxis.set_major_formatter(BoundedFormatter())
     if cell["null"] is None:
         return
-    bar.ax.axhline(cell["null"], color=PALETTE[1], linewidth=2)
+    bar.ax.axvline(cell["null"], color=PALETTE[1], linewidth=2)
     bar.ax.annotate(
         "null",
-        (0.0, cell["null"]),
-        xycoords=("axes fraction", "data"),
-        xytext=(-3, 0),
+        (cell["null"], 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(0, 2),
         textcoords="offset points",
-        ha="right",
-        va="center",
+        ha="center",
+        va="bottom",
         color=PALETTE[1],
         fontsize=7.5,
         annotation_clip=False,

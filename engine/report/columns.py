@@ -69,7 +69,8 @@ COLUMNS = (
         "best_cosine",
         "list<element: float>",
         "cosine, −1 to 1",
-        "largest cosine with a decoder row of each other seed [O], in the order of the seeds",
+        "largest cosine with a decoder row of each other seed [O], in the order of the seeds; dead rows of the "
+        "other seed count as partners, too: see `live` of the partner",
         "",
     ),
     Column(
@@ -90,7 +91,7 @@ COLUMNS = (
         "median_best_cosine",
         REAL,
         "cosine, −1 to 1",
-        "median of best_cosine over the other seeds",
+        "median of best_cosine over the other seeds, whose dead rows count as partners, too",
         "",
     ),
     Column(

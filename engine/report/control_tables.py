@@ -10,6 +10,11 @@ from engine.disk.text import bare
 from engine.report.layouts import ACCENT, PROBLEM, Fitting
 from engine.report.wording import Record, duration, fraction, plural
 
+MOST = 1.0
+"""What is measured cannot be more: cosines, shares, explained variance, κ. Student's t knows nothing of it, so
+intervals are shown as far as they can hold a value; `--json` has them as they were computed."""
+SHARES = frozenset({"found", "one_plane", "planes", "caught", "shared"})
+"""Measures that cannot be less than 0 either."""
 MARKS = {True: ("✓", "green"), False: ("✗", PROBLEM)}
 
 
@@ -64,7 +69,10 @@ def _checks(row: Record, detail: int) -> Table:
 def _value(check: Record) -> str:
     if check["ci_low"] is None or check["ci_high"] is None:
         return fraction(check["value"], 3)
-    return f"{fraction(check['value'], 3)} [{fraction(check['ci_low'], 3)}, {fraction(check['ci_high'], 3)}]"
+    low, high = check["ci_low"], min(check["ci_high"], MOST)
+    if check["measure"] in SHARES:
+        low = max(low, 0.0)
+    return f"{fraction(check['value'], 3)} [{fraction(low, 3)}, {fraction(high, 3)}]"
 
 
 def accepted(check: Record) -> str:

@@ -29,6 +29,11 @@ from engine.report.wording import (
 )
 
 Row = list[str | Cell]
+STRICT = (
+    "Strictly shared: decoders and encoders both choose the pair. Its nulls take the encoders for tied to the "
+    "decoders, which is the most that any encoders could give: they are upper bounds, so κ below 0 is to be "
+    "expected here and does not say that seeds avoid each other's features."
+)
 QUALITIES = ("explained_variance", "l0", "dead_fraction", "loss_recovered")
 
 
@@ -135,7 +140,9 @@ def _matrix(cohort: Record) -> str:
         rows.append([*start, *nulls, fraction(cell["kappa"], kappa_digits(cell)), bounds, verdict])
     heads = [f">{short_null(name)}" for name in names]
     columns = ("metric", "features", ">observed", *heads, ">κ", "95 % CI", "verdict")
-    return table(columns, rows) + _elsewhere(cohort)
+    strict = any(metric.startswith("strict") for metric, *_ in cells)
+    bound = paragraph(STRICT, "note") if strict else ""
+    return table(columns, rows) + bound + _elsewhere(cohort)
 
 
 def _elsewhere(cohort: Record) -> str:

@@ -27,6 +27,8 @@ TIES = re.compile(
     r"|(?<=\d to) (?=[−.\d])|(?<=against) (?=N\d)"
 )
 """Spaces at which no line may end."""
+PHONE = 340
+"""Pixels that a figure has on a phone: a broader one is told to go on, as it can be moved sideways."""
 LEGIBLE = 0.7
 """A figure shrinks to this share of its natural width; below, it scrolls sideways."""
 
@@ -104,7 +106,10 @@ def figure(svg: str, name: str, title: str, caption: str = "", links: str = "") 
     shown = f"<p>{escape(caption)}</p>" if caption else ""
     said = f"<figcaption>{shown}{links}</figcaption>" if shown or links else ""
     style = _class("solo" if caption else "")
-    return f"<figure{style}><div>{inline_svg(svg, name, title)}</div>{said}</figure>\n"
+    drawn = inline_svg(svg, name, title)
+    least = re.search(r"min-width:(\d+)px", drawn)
+    broad = _class("broad" if least and int(least[1]) > PHONE else "")
+    return f"<figure{style}><div{broad}>{drawn}</div>{said}</figure>\n"
 
 
 def inline_svg(svg: str, prefix: str, title: str) -> str:

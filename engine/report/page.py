@@ -56,7 +56,7 @@ CAPTIONS = {
     "whether darker cells mean agreement beyond it is for the interval of κ to say. Seeds that are alike stand "
     "beside each other: an order of seeds for reading only.",
     "kappa": "κ for every metric, with 95 % intervals over seeds. Filled: live features; hollow: all. Bold "
-    "figures carry the verdict; the code names the null.",
+    "figures carry the verdict; the code names the null. An arrow at the left edge: κ lies further below 0.",
     "sweep": "Stability and quality along one searched number, a line for each setting of the rest; κ with its "
     "95 % interval over seeds.",
     "distribution": "How well other seeds have each live feature; outlined, the surrogate's features, in "

@@ -30,8 +30,13 @@ from engine.report.wording import (
 LINE_INCHES = 0.27
 LEGEND_CHARACTERS = 90
 """Room for labels beside each other in a figure of this width; a key takes about seven more."""
-SHOWN_BELOW = -0.5
-"""κ far below zero says that its null is wrong for the data; the axis ends here and an arrow says so."""
+LOWEST_SHOWN = -0.5
+"""κ far below zero says that its null is wrong for the data: the axis ends here, and an arrow says so."""
+LEAST_RANGE = 0.25
+"""The axis of κ reaches this far at least: past what is called weak."""
+BOUNDS = ("kappa", "ci_high")
+TIED = "strict_shared_fraction"
+"""Its nulls are upper bounds, so that its κ may lie far below 0: it does not stretch the axis."""
 
 
 def draw_kappa(summary: Record) -> Drawing | None:
@@ -42,6 +47,7 @@ def draw_kappa(summary: Record) -> Drawing | None:
     count = len(lines) + len(summary["cohorts"])
     figure = new_figure(6.8, 0.95 + LINE_INCHES * count)
     axes = figure.subplots()
+    floor = _floor(lines)
     y, ticks, names = 0.0, [], []
     previous = None
     for cohort, metric, cells in lines:
@@ -56,15 +62,15 @@ def draw_kappa(summary: Record) -> Drawing | None:
                 bbox={"facecolor": PAPER, "edgecolor": "none", "pad": 2.5},
             )
             y, previous = y + 1, cohort
-        _draw_cells(axes, y, cells, is_headline=metric == cohort["headline"]["metric"])
+        _draw_cells(axes, y, cells, floor, is_headline=metric == cohort["headline"]["metric"])
         ticks.append(y)
         names.append(metric_title(metric))
         y += 1
     axes.axvline(0.0, color=INK, linewidth=0.9, zorder=1)
     axes.set_ylim(y - 0.4, -0.6)
     axes.set_yticks(ticks, names)
-    low = min(0.0, *(_lowest(cells) for *_, cells in lines))
-    axes.set_xlim(max(SHOWN_BELOW, low) - 0.06, 1.02)
+    high = _ceiling(lines)
+    axes.set_xlim(floor - 0.06 * high, 1.02 * high)
     axes.set_xlabel("κ: 0 is chance, 1 is the same features in every seed")
     axes.xaxis.set_major_formatter(BoundedFormatter())
     axes.spines["left"].set_visible(False)
@@ -111,12 +117,27 @@ def _forest_rows(summary: Record) -> list[list[object]]:
     ]
 
 
+def _floor(lines: list[tuple[Record, str, dict[str, Record]]]) -> float:
+    """Return the lowest κ that the axis shows."""
+    lowest = (_lowest(cells) for _, metric, cells in lines if not metric.startswith(TIED))
+    return max(LOWEST_SHOWN, min(0.0, *lowest, 0.0))
+
+
+def _ceiling(lines: list[tuple[Record, str, dict[str, Record]]]) -> float:
+    """Return where the axis ends: at 1, or earlier where all κ are so small that none could be told apart."""
+    every = [cell[name] for *_, cells in lines for cell in cells.values() for name in BOUNDS]
+    highest = max((value for value in every if value is not None), default=1.0)
+    return min(1.0, max(LEAST_RANGE, 1.2 * highest))
+
+
 def _lowest(cells: dict[str, Record]) -> float:
     bounds = [cell[name] for cell in cells.values() for name in ("kappa", "ci_low")]
     return min((bound for bound in bounds if bound is not None), default=0.0)
 
 
-def _draw_cells(axes: Axes, y: float, cells: dict[str, Record], is_headline: bool) -> None:
+def _draw_cells(
+    axes: Axes, y: float, cells: dict[str, Record], floor: float, is_headline: bool
+) -> None:
     """Draw live features filled and all features hollow, a little apart; then κ in figures."""
     for subset, cell in cells.items():
         live = subset == "live"
@@ -124,11 +145,11 @@ def _draw_cells(axes: Axes, y: float, cells: dict[str, Record], is_headline: boo
             continue
         colour, place = (PALETTE[0], y - 0.12) if live else (FAINT, y + 0.2)
         if cell["ci_low"] is not None and cell["ci_high"] is not None:
-            ends = [max(SHOWN_BELOW, cell[name]) for name in ("ci_low", "ci_high")]
+            ends = [max(floor, cell[name]) for name in ("ci_low", "ci_high")]
             axes.plot(ends, [place] * 2, color=colour, linewidth=1.2)
         face = colour if live else PAPER
         size = 5.0 if live else 3.6
-        at, marker = max(SHOWN_BELOW, cell["kappa"]), "<" if cell["kappa"] < SHOWN_BELOW else "o"
+        at, marker = max(floor, cell["kappa"]), "<" if cell["kappa"] < floor else "o"
         axes.plot(at, place, marker, color=colour, markerfacecolor=face, markersize=size)
     shown = cells.get("live") or cells.get("all")
     if shown:

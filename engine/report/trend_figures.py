@@ -28,7 +28,7 @@ def draw_trends(summary: Record) -> Drawing | None:
     swept = SPARSITY & {path.rsplit(".", 1)[-1] for path in searched(summary)}
     if not lines or swept or len(lines) > len(PALETTE):
         return None
-    figure = new_figure(5.2, 3.1)
+    figure = new_figure(5.0, 3.1)
     axes = figure.subplots()
     several = len({one["hook"] for one in lines}) > 1
     rows: list[list[object]] = []

@@ -89,6 +89,13 @@ AGREEMENT = Chapter(
             "A threshold does not keep chance out: see the last chapter.",
         ),
         Term(
+            "strictly shared",
+            "The rule of Paulo and Belrose: the best one-to-one matchings of the decoders and of the encoders "
+            "both choose the pair, and both cosines reach the threshold.",
+            "Its nulls take the encoders for tied to the decoders, an upper bound of what chance gives: κ "
+            "below 0 is to be expected and does not say that seeds avoid each other's features.",
+        ),
+        Term(
             "stability of a feature",
             "The share of other seeds that have it: a mutual nearest neighbour with cosine ≥ .7. Compare with "
             "the surrogate's features, of which some are “stable” too.",

@@ -8,7 +8,9 @@ from typing import Any
 import pytest
 
 from engine.report.canvas import Drawing, to_csv, to_svg
+from engine.report.cohort_figures import FLOOR, draw_curves
 from engine.report.figures import draw_figures, figure_name
+from engine.report.study_figures import LOWEST_SHOWN, draw_kappa
 
 Record = dict[str, Any]
 NAMES = [
@@ -131,3 +133,41 @@ def test_every_panel_of_the_curves_has_its_steps(summary: Record, material: Reco
 
 def test_names_are_safe_for_files() -> None:
     assert figure_name("overlap", 0, {"title": "a/../b $x$ <i>"}) == "overlap-1-a-..-b-x-i"
+
+
+def curves_axes(cohort: Record, values: list[list[float]]) -> Any:
+    rows = [{"step": 10 * n, "explained_variance": row} for n, row in enumerate(values)]
+    drawing = draw_curves(cohort, {"curves": rows, "seeds": [1, 2]}, "curves", "c")
+    assert drawing is not None
+    return drawing.figure.axes[0]
+
+
+def test_a_bad_start_does_not_hide_the_rest_of_the_explained_variance(summary: Record) -> None:
+    cohort = summary["cohorts"][0]
+    axes = curves_axes(cohort, [[-9.8, -3.0], [0.5, 0.4], [0.9, 0.91]])
+    assert axes.get_ylim() == (FLOOR, 1.02)
+    assert "cut off below: down to −9.80" in [text.get_text() for text in axes.texts]
+    whole = curves_axes(cohort, [[-0.05, 0.1], [0.5, 0.4], [0.9, 0.91]])
+    assert not whole.texts
+    exploded = curves_axes(cohort, [[0.5, 0.4], [-3.0, -2.0], [-9.8, -9.0]])
+    assert exploded.get_ylim()[0] < -9, "what ends there is shown there"
+    assert not exploded.texts
+
+
+def test_strict_shares_do_not_stretch_the_axis_of_kappa(summary: Record) -> None:
+    cell = summary["cohorts"][0]["stability"]["matched_mcc"]
+    low = {"kappa": -0.76, "ci_low": -0.9, "ci_high": -0.6}
+    strict = {subset: {**found, **low} for subset, found in cell.items()}
+    summary["cohorts"][0]["stability"]["strict_shared_fraction@0.7"] = strict
+    before = draw_kappa({**summary, "cohorts": [summary["cohorts"][1]]})
+    after = draw_kappa(summary)
+    assert before is not None
+    assert after is not None
+    assert after.figure.axes[0].get_xlim()[0] > -0.4
+    assert after.figure.axes[0].get_xlim()[1] < 0.6, "the largest bound is .25 or so"
+    arrows = [line for line in after.figure.axes[0].lines if line.get_marker() == "<"]
+    assert len(arrows) == 2, "live and all lie further below"
+    cell["live"].update(low)
+    stretched = draw_kappa(summary)
+    assert stretched is not None
+    assert stretched.figure.axes[0].get_xlim()[0] == pytest.approx(LOWEST_SHOWN, abs=0.06)

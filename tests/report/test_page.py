@@ -12,7 +12,7 @@ from engine.report.canvas import to_csv, to_svg
 from engine.report.evidence import ladder_section
 from engine.report.figures import draw_figures
 from engine.report.illustrations import INLINE_CSV, Figures
-from engine.report.markup import table
+from engine.report.markup import figure, table
 from engine.report.opening import study_verdict
 from engine.report.page import render_page
 from engine.report.wording import headline
@@ -322,3 +322,18 @@ def test_nulls_that_are_measured_on_the_headline_s_features_alone_say_so(summary
     assert said in ladder_section(summary, cohort)
     null["value"] = 0.1
     assert said not in ladder_section(summary, cohort)
+
+
+def test_kappa_below_zero_of_strict_shares_is_explained_beside_it(summary: Record) -> None:
+    said = "upper bounds, so κ below 0 is to be expected here"
+    assert said not in render_page(summary, {}), "no strict share was measured"
+    for cohort in summary["cohorts"]:
+        found = cohort["stability"]["matched_mcc"]
+        cohort["stability"]["strict_shared_fraction@0.7"] = deepcopy(found)
+    assert render_page(summary, {}).count(said) == len(summary["cohorts"])
+
+
+def test_a_figure_broader_than_a_phone_says_that_it_goes_on() -> None:
+    svg = '<svg viewBox="0 0 {} 100"><g/></svg>'
+    assert '<div class="broad">' in figure(svg.format(480), "a", "A")
+    assert '<div class="broad">' not in figure(svg.format(360), "a", "A")
