@@ -176,8 +176,10 @@ def draw_curves(cohort: Record, traced: Record, name: str, label: str) -> Drawin
         rule(axes)
         if measure == "dead_fraction":
             axes.yaxis.set_major_formatter(percentages())
-        if measure == "explained_variance":
+            axes.set_ylim(bottom=0.0)
+        if measure in ("explained_variance", "mean_max_cos"):
             axes.yaxis.set_major_formatter(BoundedFormatter())
+        if measure == "explained_variance":
             _cut_below(axes, values)
         axes.xaxis.set_major_formatter(counted())
         rows += [

@@ -246,8 +246,8 @@ class FeaturesTable:
         found = self.found[self._rows]
         again = (
             f"{int(found.all(1).sum()):,} are found again in every other seed, "
-            f"{int((~found.any(1)).sum()):,} in none: a match counts from a cosine of {FOUND_AGAIN} on, "
-            "where each of the two is the other's best"
+            f"{int((~found.any(1)).sum()):,} in none: a match counts from a cosine of "
+            f"{number_text(FOUND_AGAIN, 1)} on, where each of the two is the other's best"
         )
         return f"{first}. Of these, {counts}. {again}."
 

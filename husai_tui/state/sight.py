@@ -8,7 +8,7 @@ from engine.client.features import Features
 from engine.client.microscope import Card
 from husai_tui.state.card import told
 from husai_tui.state.cohorts import Choice, Opened
-from husai_tui.state.features import FOUND_AGAIN, FeaturesTable
+from husai_tui.state.features import FOUND_AGAIN, FeaturesTable, number_text
 from husai_tui.tones import Part
 
 NOTHING = "no study is analysed yet: 5 builds a sweep, or `husai-engine run STUDY`"
@@ -59,11 +59,11 @@ def meaning_line(opened: Opened, row: int | None, problem: str, caption: str) ->
     if opened.problem:
         return [[(opened.problem, "warn")], []]
     if row is None:
-        signs = f"▮ found again: mutual best match, cosine ≥ {FOUND_AGAIN}   ▯ not"
+        signs = f"▮ found again: mutual best match, cosine ≥ {number_text(FOUND_AGAIN, 1)}   ▯ not"
         return [[(signs, "faint")], []]
     if problem:
         return [[(f"no map: {problem}", "warn")], []]
-    return [[(f"▮ mutual, cosine ≥ {FOUND_AGAIN}", "faint")], [(caption, "faint")]]
+    return [[(f"▮ mutual, cosine ≥ {number_text(FOUND_AGAIN, 1)}", "faint")], [(caption, "faint")]]
 
 
 def empty_text(opened: Opened) -> str:

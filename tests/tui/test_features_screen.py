@@ -120,8 +120,8 @@ async def test_the_newest_cohort_is_shown(tmp_path: Path) -> None:
     async with shown(tmp_path) as scene:
         assert scene.bar("cohort") == f"tiny / {TITLE}   3 seeds6 features"
         assert scene.line(0).split()[:5] == ["seed", "feature", "density", "match↓", "cosine"]
-        assert scene.line(1).split()[:7] == ["7", "0", "25.00", "%", "live", "▮▮", "0.85"]
-        assert scene.bar("meaning") == "▮ found again: mutual best match, cosine ≥ 0.7   ▯ not"
+        assert scene.line(1).split()[:7] == ["7", "0", "25.00", "%", "live", "▮▮", ".85"]
+        assert scene.bar("meaning") == "▮ found again: mutual best match, cosine ≥ .7   ▯ not"
         assert scene.view.address == f"features '{ADDRESS}'"
         assert scene.view.row_text() == f"{ADDRESS}#7:0"
 
@@ -337,7 +337,7 @@ async def test_maps_of_the_matches_stand_side_by_side_where_there_is_room(
         assert microscope.asked == [(7, 0), (5, 0), (9, 0)]
         shown_maps = [one for one in scene.card.query(".partner Raster") if one.region]
         assert len(shown_maps) == 2
-        assert "▮ 5:0  0.90" in scene.card.query_one("#partner-0 Lines", Lines).text
+        assert "▮ 5:0  .90" in scene.card.query_one("#partner-0 Lines", Lines).text
         await scene.app.run_action("view('runs')")
         await scene.pilot.resize_terminal(80, 24)
         await scene.app.run_action("view('features')")
