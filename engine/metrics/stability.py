@@ -30,6 +30,7 @@ from engine.metrics.nulls import (
     max_cos_p,
     step_zero,
 )
+from engine.metrics.parallel import side_by_side
 from engine.metrics.rungs import ELSEWHERE, Beside, Rung, make_rungs, unmeasured_rungs
 from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
 from engine.metrics.twin_counts import as_many
@@ -356,24 +357,28 @@ def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) ->
         np.full((n_seeds, n_seeds, n_features), np.nan) for _ in range(4)
     )
     partner_SSF = np.full((n_seeds, n_seeds, n_features), -1, dtype=np.int64)
-    found_SF = np.full((n_seeds, n_features), np.nan)
-    for s, indices in enumerate(kept):
-        found_SF[s, indices] = 0
+    again_SSF = np.zeros((n_seeds, n_seeds, n_features), dtype=bool)
     # A rank of 1 would make every pair of atoms parallel, and the distribution degenerate.
     rank = None if covariance_DD is None else max(effective_rank(covariance_DD), 1 + 1e-6)
-    for s, t in combinations(range(n_seeds), 2):
+
+    def compare(pair: tuple[int, int]) -> None:
+        s, t = pair
         cosine_AB = unit_cosines(units[s].rows, units[t].rows, sign)
         for a, b, oriented_AB in ((s, t, cosine_AB), (t, s, cosine_AB.T)):
             nearest, mutual = mutual_neighbours(oriented_AB)
-            nearest_A, mutual_A = nearest.cpu().numpy(), mutual.cpu().numpy()
+            nearest_A = nearest.cpu().numpy()
             best_A, runner_up_A = (x.cpu().numpy() for x in best_two(oriented_AB, nearest))
             best_SSF[a, b, kept[a]], runner_up_SSF[a, b, kept[a]] = best_A, runner_up_A
             partner_SSF[a, b, kept[a]] = kept[b][nearest_A]
-            found_SF[a, kept[a]] += mutual_A & (best_A >= FOUND_AGAIN)
+            again_SSF[a, b, kept[a]] = mutual.cpu().numpy() & (best_A >= FOUND_AGAIN)
             p_isotropic_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), d, sign)
             if rank is not None:
                 p_effective_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), rank, sign)
-    stability_SF = found_SF / (n_seeds - 1)
+
+    side_by_side(compare, combinations(range(n_seeds), 2))
+    stability_SF = np.full((n_seeds, n_features), np.nan)
+    for s, indices in enumerate(kept):
+        stability_SF[s, indices] = again_SSF[s].sum(0)[indices] / (n_seeds - 1)
     return FeatureAgreement(
         best_SSF, partner_SSF, runner_up_SSF, stability_SF, p_isotropic_SSF, p_effective_SSF
     )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from engine.metrics.distances import (
     matched_distances,
 )
 from engine.metrics.nulls import Law, draw_rows
+from engine.metrics.parallel import side_by_side
 from engine.metrics.seriation import seed_order
 from engine.metrics.similarity import Sign, cosine_matrix, enc_dec_alignment
 from engine.metrics.stability import FOUND_AGAIN
@@ -202,19 +203,27 @@ def _walk(
     """Compare every pair of seeds once; match one to one the pairs that are named, or take what is known."""
     rows = side.rows
     places = [kept_F.nonzero().flatten() for kept_F in side.kept_SF]
-    mmcs_SS = np.full((len(rows), len(rows)), np.nan)
-    found = Found(mmcs_SS, {}, {})
-    for s, t in combinations(range(len(rows)), 2):
+    found = Found(np.full((len(rows), len(rows)), np.nan), {}, {})
+
+    def compare(pair: Pair) -> None:
+        s, t = pair
         cosine_AB = cosine_matrix(rows[s], rows[t], sign)
-        mmcs_SS[s, t] = float(cosine_AB.amax(1).mean())
-        mmcs_SS[t, s] = float(cosine_AB.amax(0).mean())
+        found.mmcs_SS[s, t] = float(cosine_AB.amax(1).mean())
+        found.mmcs_SS[t, s] = float(cosine_AB.amax(0).mean())
         links = mutual_links(cosine_AB, FOUND_AGAIN)
         first, second = places[s].numpy()[links.first], places[t].numpy()[links.second]
-        found.links[s, t] = Links(first, second, links.cosine)
-        if (s, t) in matched:
-            pair = (known_pairs or {}).get((s, t)) or assignment(cosine_AB)
-            found.matched[s, t] = (places[s][pair.rows], places[t][pair.columns])
-    return found
+        found.links[pair] = Links(first, second, links.cosine)
+        if pair in matched:
+            match = (known_pairs or {}).get(pair) or assignment(cosine_AB)
+            found.matched[pair] = (places[s][match.rows], places[t][match.columns])
+
+    pairs = list(combinations(range(len(rows)), 2))
+    side_by_side(compare, pairs)
+    return replace(
+        found,
+        links={pair: found.links[pair] for pair in pairs},
+        matched={pair: found.matched[pair] for pair in pairs if pair in found.matched},
+    )
 
 
 def _mmcs(stability: Stability, found: Found, subset: SubsetName) -> dict[str, Any]:
