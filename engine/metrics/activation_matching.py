@@ -31,6 +31,7 @@ from engine.metrics.assignment import assignment
 from engine.metrics.nulls import kappa
 from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import LIVE_COUNT
+from engine.metrics.sparsity import active
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean
 
 Floats = NDArray[np.float64]
@@ -39,6 +40,7 @@ INPUTS = 2048
 """Inputs used of more: the correlation of two matched latents then has a standard error of about .02 at most,
 its mean over a dictionary far less; a pair of seeds of 1,024 latents costs 0.1 s."""
 _FEW = 32
+"""Features that are shifted at a time."""
 MEASURES = ("pearson", "pearson_matched", "jaccard", "jaccard_matched")
 
 
@@ -175,9 +177,7 @@ def standardised(z_RA: Tensor) -> Tensor:
 
 def _both(z_RA: Tensor) -> tuple[Tensor, Tensor]:
     """Latents standardised, and 1 where they fire."""
-    on_RA = torch.empty_like(z_RA, dtype=torch.float32)
-    torch.gt(z_RA, 0, out=on_RA)  # a third of the time of a mask that is converted
-    return standardised(z_RA), on_RA
+    return standardised(z_RA), active(z_RA)
 
 
 def jaccard(on_RP: Tensor, other_RP: Tensor) -> Tensor:

@@ -18,8 +18,8 @@ Other = TypeVar("Other")
 def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[Found]:
     """The results of a task for each item, in order, on as many threads at once as torch was given.
 
-    The Hungarian algorithm is half of an analysis, runs on one core, and lets go of the interpreter. A task has
-    one thread of torch's: threads of threads would take turns, and results would depend on their number.
+    Matching features one to one runs on one core and lets go of the interpreter. A task has one thread of
+    torch's: threads of threads would take turns, and results would depend on their number.
     """
     threads, left, found = torch.get_num_threads(), iter(items), deque[Future[Found]]()
     results = list[Found]()

@@ -24,7 +24,8 @@ _SUBJECT: TypeAdapter[Subject] = TypeAdapter(Subject)
 def read_subject(run: RunDirectory) -> Subject:
     """Return the configuration of a finished subject job."""
     job = run.read_job()
-    place = {name: job["policy"][name] for name in ("path",) if name in job.get("policy", {})}
+    # Where files lie decides nothing, so it is no part of the settings.
+    place = {"path": path} if (path := job.get("policy", {}).get("path")) else {}
     return _SUBJECT.validate_python({**job["config"], **place}, strict=False)
 
 

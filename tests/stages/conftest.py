@@ -29,6 +29,15 @@ from engine.subjects.surrogate import surrogate
 
 MACHINE = Machine(2, 8 << 30, "Linux", {"cpu": "x"}, {"cuda": "", "mps": ""})
 
+MODULAR = {
+    "kind": "modular",
+    "modulus": 7,
+    "gates": "warn",
+    "transformer": {"layers": 1, "d_model": 8, "heads": 2, "d_mlp": 16},
+    "training": {"steps": 20, "batch_size": 16},
+}
+"""The smallest subject that is a network."""
+
 
 class Finished:
     """A worker that has ended."""

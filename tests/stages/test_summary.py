@@ -23,17 +23,10 @@ from engine.stages.recovery import _Sides, _summary, correlate_stability
 from engine.stages.trends import find_trends
 from engine.stages.truth import _coverage, _no_planes
 from engine.worker import _provenance
-from tests.stages.conftest import Execute, Sicken
+from tests.stages.conftest import MODULAR, Execute, Sicken
 
 Record = dict[str, Any]
 Entry = Callable[..., Record]
-MODULAR = {
-    "kind": "modular",
-    "modulus": 7,
-    "gates": "warn",
-    "transformer": {"layers": 1, "d_model": 8, "heads": 2, "d_mlp": 16},
-    "training": {"steps": 20, "batch_size": 16},
-}
 QUICK = {"epochs": 10, "batch_size": 16, "warmup_steps": 5}
 SPOILT = {"architecture": "relu", "d_sae": 12, "l1": 1e38}
 """Never finite, in any seed."""

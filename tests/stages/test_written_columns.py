@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,15 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from engine.report.columns import COLUMNS
+from tests.stages.conftest import MODULAR, Execute
 
-Execute = Callable[[dict[str, Any]], Any]
-MODULAR = {
-    "kind": "modular",
-    "modulus": 7,
-    "gates": "warn",
-    "transformer": {"layers": 1, "d_model": 8, "heads": 2, "d_mlp": 16},
-    "training": {"steps": 20, "batch_size": 16},
-}
 ALWAYS = {
     "cohort", "hook", "seed", "feature", "density", "live", "enc_dec_alignment", "stability", "best_cosine",
     "partner", "runner_up", "median_best_cosine", "p_surrogate", "coherence", "dimensionality",
