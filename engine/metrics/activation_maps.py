@@ -18,17 +18,18 @@ from engine.errors import InputError
 from engine.metrics import fourier
 from engine.metrics.ground_truth import (
     answer_family,
-    grid_marginals,
+    grid_moments,
     marginal_spectrum,
-    total_variance,
 )
 
 HARMONICS = (1, 2, 3)
 """Multiples of k in a frequency family: rectifying cos puts power into 2k (.15), then 3k."""
 LOCAL_LEVEL = 0.1
 """Share of the largest class mean above which a feature counts as active on a class."""
+CONSTANT = 1e-14
+"""Share of a map's mean square below which its variance is rounding."""
 
-_CHUNK = 256
+_CHUNK = 1024
 
 
 @dataclass(frozen=True)
@@ -120,11 +121,10 @@ def _moments(F_RF: Tensor, p: int, task: fourier.Task) -> tuple[Tensor, Tensor, 
 
 def _power(F_RF: Tensor, p: int, task: fourier.Task) -> tuple[Tensor, Tensor, Tensor]:
     """Variance per family and frequency [4, K, F], in all [F] (NaN for a constant map), marginals [4, n, F]."""
-    marginals = grid_marginals(F_RF, p, task)
-    variance_F = total_variance(F_RF, p, task)
+    marginals, variance_F = grid_moments(F_RF, p, task)
     # Below rounding of the mean square a map is constant, and every ratio to it noise.
-    scale_F = F_RF.detach().cpu().abs().amax(0).double()
-    variance_F[variance_F <= 1e-14 * scale_F.square()] = torch.nan
+    square_F = marginals[0].mean(0).square() + variance_F
+    variance_F[variance_F <= CONSTANT * square_F] = torch.nan
     return marginal_spectrum(marginals).abs().square() / 2, variance_F, marginals
 
 

@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -36,7 +37,6 @@ LEVEL = 0.05
 """Share of random directions beyond `ENERGY` from which the energy null has no power."""
 
 _ROUNDING = 1e-9
-_BLOCK = 512
 
 
 @dataclass(frozen=True)
@@ -110,24 +110,46 @@ class Recovery:
     null: EnergyNull
 
 
-def grid_marginals(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
-    """Mean activation for every value of t, per family: [4, n, M], n = p (multiply: p - 1).
+class GridMoments(NamedTuple):
+    """Means and variances of activations over the grid."""
+
+    marginals_4NM: Tensor
+    """Mean for every value of t, per family [4, n, M], n = p (multiply: p - 1)."""
+    variance_M: Tensor
+    """Over the grid, per column [M] (population, as the spectrum sums to it)."""
+
+
+def grid_moments(X_RM: Tensor, p: int, task: fourier.Task = "add") -> GridMoments:
+    """What all scores of activations over all pairs follow from, float64.
 
     `InputError` unless there is a row for each of the p² pairs and all are finite.
     """
     if X_RM.ndim != 2 or X_RM.shape[0] != p * p:
         raise InputError("activations", f"shape {tuple(X_RM.shape)}", f"[{p * p}, width]")
-    grid = group_grid(X_RM, p, task).double()
-    sums = [
-        grid.sum(1),
-        grid.sum(0),
-        fourier.wrapped_sums(grid),
-        fourier.wrapped_sums(grid, -1),
-    ]
-    marginals = torch.stack(sums) / len(grid)
+    grid_NNM = group_grid(X_RM, p, task)
+    n, _, M = grid_NNM.shape
+    by_a, by_b = torch.empty(n, M, dtype=torch.float64), torch.zeros(n, M, dtype=torch.float64)
+    # Place i + j of the one holds pairs with a + b = i + j, place n - i + j of the other those with a - b = i - j.
+    by_sum, by_difference = torch.zeros(2, 2 * n, M, dtype=torch.float64)
+    # Less the mean of one row of the grid, squares cancel by a factor of n + 1 at most; less nothing, those of a
+    # large mean leave no digit of a small variance.
+    shift_M, square_M = grid_NNM[0].double().mean(0), torch.zeros(M, dtype=torch.float64)
+    # Row by row, all sums while it is in the cache: a third of the time of one sum after the other.
+    for i, row_NM in enumerate(grid_NNM):
+        x_NM = row_NM.double()
+        torch.sum(x_NM, 0, out=by_a[i])
+        by_b += x_NM
+        by_sum[i : i + n] += x_NM
+        by_difference[n - i : 2 * n - i] += x_NM
+        square_M += (x_NM - shift_M).square_().sum(0)
+    wrapped = by_sum[:n] + by_sum[n:]
+    # Place u of the folded sums is b - a = u, which is a - b = -u.
+    turned = (by_difference[:n] + by_difference[n:]).flip(0).roll(1, 0)
+    marginals = torch.stack([by_a, by_b, wrapped, turned]) / n
     if not bool(marginals.isfinite().all()):
         raise InputError("activations", "non-finite values", "finite numbers")
-    return marginals
+    variance_M = square_M / (n * n) - (by_b.sum(0) / (n * n) - shift_M).square()
+    return GridMoments(marginals, variance_M.clamp_min_(0.0))
 
 
 def group_grid(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
@@ -158,25 +180,14 @@ def marginal_spectrum(marginals_4NM: Tensor) -> Tensor:
     return beta
 
 
-def total_variance(X_RM: Tensor, p: int, task: fourier.Task = "add") -> Tensor:
-    """Variance over the grid per column, [M] (population, as the spectrum sums to it)."""
-    rows = group_grid(X_RM, p, task).flatten(0, 1).numpy()
-    mean_M = rows.mean(0, dtype=np.float64)
-    square_M = np.zeros(rows.shape[1])
-    # Block by block, which is four times as fast as `var` of a float64 copy of all.
-    for first in range(0, len(rows), _BLOCK):
-        centred = rows[first : first + _BLOCK] - mean_M
-        square_M += np.einsum("rm,rm->m", centred, centred)
-    return torch.from_numpy(square_M / len(rows))
-
-
 def planes(X_RD: Tensor, p: int, ks: Sequence[int], task: fourier.Task = "add") -> Planes:
     """The planes of the key frequencies `ks` in activations [p², D], and which of them exist."""
-    beta = marginal_spectrum(grid_marginals(X_RD, p, task))
+    marginals, variance_D = grid_moments(X_RD, p, task)
+    beta = marginal_spectrum(marginals)
     count = beta.shape[1]
     if not ks or len(set(ks)) != len(ks) or any(not 1 <= k <= count for k in ks):
         raise InputError("ks", f"frequencies {list(ks)}", f"distinct integers in 1..{count}")
-    total = float(total_variance(X_RD, p, task).sum())
+    total = float(variance_D.sum())
     if total == 0.0:
         raise InputError("activations", "constant over the grid", "activations that vary")
     share_4K = beta.abs().square().sum(-1) / 2 / total
@@ -201,8 +212,9 @@ def class_truth(X_RD: Tensor, p: int, task: fourier.Task = "add") -> ClassTruth:
     `null` is its value for activations that do not know c. A dictionary of at least p atoms can
     describe class means as a lookup table (science.md §5). Means are in the family's order.
     """
-    means = grid_marginals(X_RD, p, task)[answer_family(task)]
-    total = float(total_variance(X_RD, p, task).sum())
+    moments = grid_moments(X_RD, p, task)
+    means = moments.marginals_4NM[answer_family(task)]
+    total = float(moments.variance_M.sum())
     between = float(means.var(0, correction=0).sum())
     n = len(means)
     return ClassTruth(between / total if total else math.nan, (n - 1) / (n * n - 1), means)

@@ -91,11 +91,21 @@ def truth_match(
     return TruthMatch(float(cosine_P.mean()), hits / n_truth, hits / n_live, tau, n_live, n_truth)
 
 
+def nearest_both(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
+    """Each row's nearest column [A] and each column's nearest row [B], on the CPU; of equal ones the first."""
+    cosine_AB = cosine_AB.detach().cpu()
+    # Of a million entries numpy finds those of rows that lie in one piece in a tenth of the time that torch
+    # takes, and those of columns, copied into rows, in less than half.
+    nearest_A, nearest_B = (
+        torch.from_numpy(rows.contiguous().numpy().argmax(1)) for rows in (cosine_AB, cosine_AB.T)
+    )
+    return nearest_A, nearest_B
+
+
 def mutual_neighbours(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
     """For each row: its nearest column [A], and whether that column's nearest row is it [A]."""
-    nearest_A, nearest_B = cosine_AB.argmax(1), cosine_AB.argmax(0)
-    rows_A = torch.arange(len(nearest_A), device=cosine_AB.device)
-    return nearest_A, nearest_B[nearest_A] == rows_A
+    nearest_A, nearest_B = nearest_both(cosine_AB)
+    return nearest_A, nearest_B[nearest_A] == torch.arange(len(nearest_A))
 
 
 def best_two(cosine_AB: Tensor, nearest_A: Tensor) -> tuple[Tensor, Tensor]:

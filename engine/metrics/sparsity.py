@@ -141,13 +141,14 @@ def coactivation(on_NF: Tensor) -> Coactivation:
     """φ = corr(1[f_i > 0], 1[f_j > 0]) from firings (1 or 0) of the same inputs."""
     N = len(on_NF)
     count_F = on_NF.sum(0)
-    kept = ((count_F >= LEAST_FIRINGS) & (count_F <= N - LEAST_FIRINGS)).nonzero()[:, 0]
-    on_NM = on_NF[:, kept].float()
-    rate_M = on_NM.double().mean(0).float()
+    kept_F = (count_F >= LEAST_FIRINGS) & (count_F <= N - LEAST_FIRINGS)
+    on_NM = on_NF if bool(kept_F.all()) else on_NF[:, kept_F]
+    on_NM = on_NM.float()
+    rate_M = count_F[kept_F].float() / N
     sd_M = (rate_M * (1 - rate_M)).sqrt()
-    covariance_MM = on_NM.T @ on_NM / N - rate_M[:, None] * rate_M
-    phi_MM = (covariance_MM / (sd_M[:, None] * sd_M)).clamp_(-1.0, 1.0)
-    return Coactivation(kept, phi_MM.fill_diagonal_(0.0))
+    phi_MM = (on_NM.T @ on_NM).div_(N).addr_(rate_M, rate_M, alpha=-1.0)
+    phi_MM.div_(sd_M[:, None]).div_(sd_M).clamp_(-1.0, 1.0)
+    return Coactivation(kept_F.nonzero()[:, 0], phi_MM.fill_diagonal_(0.0))
 
 
 def independent_firings(on_NF: Tensor, seed: int = 0) -> Tensor:

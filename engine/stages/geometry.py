@@ -95,7 +95,8 @@ class Survey:
         generator = torch.Generator().manual_seed(0)
         rows = torch.randperm(len(codes_NF), generator=generator)[:SAMPLED_INPUTS]
         chosen = _evenly(torch.arange(codes_NF.shape[1]), SAMPLED_FEATURES)
-        on_NF = sparsity.active(codes_NF[rows][:, chosen])
+        some_NF = codes_NF[rows]
+        on_NF = sparsity.active(some_NF if len(chosen) == codes_NF.shape[1] else some_NF[:, chosen])
         pairs = _renamed(sparsity.coactivation(on_NF), chosen)
         swap_F, maps = None, None
         if self.modular is not None:

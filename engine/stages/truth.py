@@ -102,8 +102,10 @@ def score_modular(
     downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
     model = Interventions(problem, downstream, x_ND, held_out, ks, task)
     scores, effects = list[tuple[Recovery, FeatureScores]](), list[SeedEffects]()
+    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
     for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
-        recovery, z_NF = recover(d_FD, found.existing, live_F, rank=rank), latents(saes, s, x_ND)
+        recovery = recover(d_FD, found.existing, live_F, rank=rank)
+        latents(saes, s, x_ND, z_NF)
         maps, effect = together(
             partial(score_features, z_NF, p, task),
             partial(_intervene, model, saes, s, z_NF, live_F, stability, recovery, found),
@@ -112,8 +114,8 @@ def score_modular(
         scores.append((recovery, maps))
         effects.append(effect)
     columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
-    z_SNF = latents(start, 0, x_ND)[None]
-    untrained = model.splice(start.select(start.seeds[0]).decode(z_SNF)[0])
+    latents(start, 0, x_ND, z_NF)
+    untrained = model.splice(start.select(start.seeds[0]).decode(z_NF[None])[0])
     neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
     controls = baselines(
         x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
@@ -286,10 +288,13 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def latents(saes: TrainedSaes, number: int, x_ND: Tensor) -> Tensor:
-    """Return the latents of one seed over all activations, [N, F], computed in chunks."""
+def latents(
+    saes: TrainedSaes, number: int, x_ND: Tensor, into_NF: Tensor | None = None
+) -> Tensor:
+    """Return the latents of one seed over all activations, [N, F], computed in chunks; in place of others, if
+    given: to get and clear so much memory takes as long as a third of the work."""
     one = saes.select(saes.seeds[number]).architecture()
-    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
+    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae) if into_NF is None else into_NF
 
     def encode(chunk: tuple[Tensor, Tensor]) -> None:
         rows_CD, z_CF = chunk

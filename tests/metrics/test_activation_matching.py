@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -13,6 +14,7 @@ from engine.metrics.activation_matching import (
     jaccard,
     match_values,
     standardised,
+    take_maps,
     torus,
 )
 
@@ -31,32 +33,35 @@ def test_two_features_by_hand() -> None:
     x = torch.tensor([[1.0, 0], [1, 0], [0, 1], [0, 0]])
     y = torch.tensor([[1.0, 0], [0, 0], [0, 1], [0, 1]])
     # r: x0y0 = .25/(.5·√.1875) = .5774, x0y1 = −1, x1y0 = −1/3, x1y1 = .125/(√.1875·.5) = .5774.
-    values = match_values(standardised(x), standardised(y), (x > 0).float(), (y > 0).float())
+    values = match_values(take_maps(x.T), take_maps(y.T))
     assert values == pytest.approx([0.5774, 0.5774, 0.5, 0.5], abs=1e-4)
 
 
 def test_jaccard_of_supports_by_hand() -> None:
-    a = torch.tensor([[1.0, 0], [1, 0], [0, 0]])
-    b = torch.tensor([[0.0, 0], [1, 0], [1, 0]])
-    assert jaccard(a, b).tolist() == pytest.approx([1 / 3, 0])
+    # Nine inputs, so two bytes: on at 0 and 1 against 1 and 8; never and never.
+    a, b = np.zeros((2, 9), dtype=bool), np.zeros((2, 9), dtype=bool)
+    a[0, [0, 1]] = b[0, [1, 8]] = True
+    assert jaccard(*(np.packbits(on, axis=1) for on in (a, b))).tolist() == [1 / 3, 0]
 
 
 def test_constant_latents_correlate_with_nothing() -> None:
-    assert standardised(torch.ones(5, 2)).abs().max() == 0
+    # A tenth is no float: a mean of many of them is not quite a tenth.
+    for value in (1.0, 0.1, 1e-30):
+        assert standardised(torch.full((2, 2048), value)).abs().max() == 0
 
 
 def test_chance_of_dense_latents() -> None:
     # science.md §2: independent dense latents, n = 1024, N = 12,769: E max|r| = .031.
     generator = torch.Generator().manual_seed(0)
-    x = standardised(torch.randn(12769, 32, generator=generator))
-    y = standardised(torch.randn(12769, 1024, generator=generator))
-    assert float((x.T @ y).abs().amax(1).mean()) == pytest.approx(0.031, abs=0.002)
+    x = standardised(torch.randn(32, 12769, generator=generator))
+    y = standardised(torch.randn(1024, 12769, generator=generator))
+    assert float((x @ y.T).abs().amax(1).mean()) == pytest.approx(0.031, abs=0.002)
 
 
 def test_chance_of_rare_latents_is_why_there_is_a_floor() -> None:
     # The same at a density of .1 %: E max|r| reaches .18.
     x, y = sparse(12769, 32, 0, 0.001), sparse(12769, 1024, 1, 0.001)
-    assert float((standardised(x).T @ standardised(y)).amax(1).mean()) == pytest.approx(
+    assert float((standardised(x.T) @ standardised(y.T).T).amax(1).mean()) == pytest.approx(
         0.18, abs=0.05
     )
 
@@ -98,10 +103,12 @@ def test_the_torus_shift_keeps_the_spectrum_and_breaks_the_phase() -> None:
     assert found["pearson"]["observed"] == pytest.approx(1, abs=1e-5)
     assert found["shift"] == "torus"
     # Every shifted map is the wave at one of 11 phases: the mean of all their correlations is small.
-    assert abs(float((standardised(sample.seen[0].plain_RA).T
-                      @ standardised(sample.seen[1].shifted_RA)).mean())) < 0.3  # fmt: skip
-    spread = sample.seen[1].shifted_RA.std(0)
-    assert torch.allclose(spread, wave.std().expand(30), atol=1e-5)
+    plain, shifted = sample.seen[0].plain.units_AR, sample.seen[1].shifted.units_AR
+    assert abs(float((plain @ shifted.T).mean())) < 0.3
+    # cos(w t) less its mean of 0, over its length √(p²/2): a shift along the sum moves it, and no more.
+    shapes = torch.stack([torch.cos(2 * torch.pi * (a + b + d).flatten() / p) for d in range(p)])
+    nearest = (shifted @ shapes.T / (p / 2**0.5)).amax(1)
+    assert torch.allclose(nearest, torch.ones(30), atol=1e-5)
 
 
 def test_products_are_shifted_by_discrete_logarithm_without_zeros() -> None:

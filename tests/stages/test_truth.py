@@ -84,7 +84,8 @@ def stable(decoders_SFD: Tensor, live_SF: Tensor) -> Stability:
 
 def scored(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes) -> Truth:
     live_SF = torch.ones(len(SEEDS), saes.config.d_sae, dtype=torch.bool)
-    start = saes_of(torch.randn(8, D, generator=torch.Generator().manual_seed(7)), x_ND)
+    drawn = torch.randn(saes.config.d_sae, D, generator=torch.Generator().manual_seed(7))
+    start = saes_of(drawn, x_ND)
     held_out = torch.arange(0, len(x_ND), 3)
     stability = stable(saes.weights.W_dec, live_SF)
     return score_modular(SUBJECT, run, HOOK, x_ND, saes, start, live_SF, stability, held_out)
