@@ -26,7 +26,7 @@ from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
 from engine.errors import HusaiError
-from engine.stages import numerics
+from engine.stages import allocator, numerics
 from engine.stages.context import Context
 from engine.study.recipe import SaeTraining
 from engine.study.sae import TopK
@@ -48,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--prepare", type=Path, help="only make the cohort, in this folder")
     options = parser.parse_args(arguments)
+    allocator.keep_freed()
     numerics.configure(options.threads, deterministic=False)
     try:
         if options.prepare:

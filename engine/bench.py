@@ -25,7 +25,7 @@ from torch import Tensor
 from engine.errors import HusaiError, InputError
 from engine.saes.cohort import Cohort
 from engine.saes.selection import largest
-from engine.stages import numerics
+from engine.stages import allocator, numerics
 from engine.study.recipe import SaeTraining
 from engine.study.sae import BatchTopK, Matryoshka, Sae, TopK
 from engine.study.workload import Workload, find_workload
@@ -56,6 +56,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--activations", type=Path, help="safetensors file with `activations`")
     numerics.add_options(parser)
     options = parser.parse_args(arguments)
+    allocator.keep_freed()
     numerics.configure(options.threads, options.deterministic, options.tf32)
     try:
         workload = find_workload(options.workload)

@@ -31,7 +31,7 @@ from engine.saes.cohort import Cohort
 from engine.saes.dead import Revival
 from engine.saes.formats import TrainedSaes, start_of, to_raw
 from engine.saes.quality import Quality
-from engine.stages import numerics
+from engine.stages import allocator, numerics
 from engine.stages.activations import rank_one_share
 from engine.stages.flags import UNTRAINED, reconstruction_flags
 from engine.stages.planted import planted_planes
@@ -73,6 +73,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m engine.validation", description=main.__doc__)
     numerics.add_options(parser)
     options = parser.parse_args(arguments)
+    allocator.keep_freed()
     numerics.configure(options.threads, options.deterministic, options.tf32)
     try:
         for line in sys.stdin:

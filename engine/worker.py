@@ -87,9 +87,10 @@ def _work(run: RunDirectory, stop: threading.Event) -> int:
 
         stage = stage_of(job["kind"])
         if job["kind"] not in COMPUTE_NOTHING:
-            from engine.stages import numerics
+            from engine.stages import allocator, numerics
 
             placed = job["placement"]
+            allocator.keep_freed()
             numerics.configure(job["threads"], placed["deterministic"], placed.get("tf32", False))
         inputs = {
             role: RunDirectory(run.path.parent / name) for role, name in job["inputs"].items()

@@ -21,9 +21,9 @@ four fifths at 1,024."""
 NEARLY_SQUARE = 0.95
 """Rows per column from which a matrix is filled up to a square one: the rows that are added, all alike, cost as
 much as any."""
-TEMPERATURE, ROUNDS = 0.01, 20
-"""Of the scaling: colder potentials are nearer to the best ones where cosines spread little, and take more
-rounds to come there where they spread much."""
+STAGES = ((0.02, 6), (0.005, 10))
+"""Temperatures of the scaling, and rounds at each. Colder potentials are nearer to the best ones, but take many
+rounds to come there where cosines spread much: from warmer ones they start half-way."""
 FLOOR = -60.0
 """Exponents are kept above it: a product of two such numbers is still a normal float32."""
 
@@ -66,18 +66,22 @@ def _matched(cosine_AB: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if np.isfinite(row_N).all() and np.isfinite(column_N).all():
         level_NN += column_N
         level_NN += row_N[:, None]
-    rows_N, columns_N = linear_sum_assignment(level_NN, maximize=True)
+    # The least of the negative: to find the largest, scipy would make that copy itself.
+    np.negative(level_NN, out=level_NN)
+    rows_N, columns_N = linear_sum_assignment(level_NN)
     return rows_N[:A], columns_N[:A]
 
 
 def _potentials(cosine_NN: Tensor) -> tuple[Floats, Floats]:
-    """What to add to rows and to columns, so that a best matching is nearly the largest in each; the cosines
-    are overwritten."""
-    top_N1 = cosine_NN.amax(1, keepdim=True)
-    kernel_NN = cosine_NN.sub_(top_N1).mul_(1 / TEMPERATURE).clamp_min_(FLOOR).exp_()
-    column_N = torch.ones(len(cosine_NN))
-    for _ in range(ROUNDS):
-        row_N = kernel_NN.mv(column_N).reciprocal_()
-        column_N = kernel_NN.T.mv(row_N).reciprocal_()
-    row_N = TEMPERATURE * row_N.log() - top_N1[:, 0]
-    return row_N.double().numpy(), (TEMPERATURE * column_N.log()).double().numpy()
+    """What to add to rows and to columns, so that a best matching is nearly the largest in each."""
+    added_N = torch.zeros(len(cosine_NN))
+    for temperature, rounds in STAGES:
+        kernel_NN = cosine_NN + added_N
+        top_N1 = kernel_NN.amax(1, keepdim=True)
+        kernel_NN.sub_(top_N1).mul_(1 / temperature).clamp_min_(FLOOR).exp_()
+        column_N = torch.ones(len(cosine_NN))
+        for _ in range(rounds):
+            row_N = kernel_NN.mv(column_N).reciprocal_()
+            column_N = kernel_NN.T.mv(row_N).reciprocal_()
+        added_N += temperature * column_N.log()
+    return (temperature * row_N.log() - top_N1[:, 0]).double().numpy(), added_N.double().numpy()

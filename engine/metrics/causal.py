@@ -57,8 +57,9 @@ def margins(L_NC: Tensor, answers_N: Tensor) -> Tensor:
 
 def behaviour(L_NC: Tensor, answers_N: Tensor) -> Behaviour:
     """Loss, accuracy and margin; a tie with a wrong answer is no right one."""
-    found_N = margins(L_NC, answers_N)
-    loss = torch.nn.functional.cross_entropy(_checked(L_NC), answers_N.cpu())
+    x = _checked(L_NC)
+    found_N = margins(x, answers_N)
+    loss = torch.nn.functional.cross_entropy(x, answers_N.cpu())
     return Behaviour(float(loss), float((found_N > 0).double().mean()), float(found_N.mean()))
 
 
@@ -152,7 +153,12 @@ def _strengths(x_NC: Tensor, waves: Waves) -> Tensor:
 
 
 def _centred(L_NC: Tensor, waves: Waves) -> Tensor:
-    x = _checked(L_NC)[waves.kept][:, waves.classes]
+    x = _checked(L_NC)
+    # Picking all of them, as for sums, would copy the whole twice.
+    if len(waves.kept) < len(x):
+        x = x[waves.kept]
+    if len(waves.classes) < x.shape[1] or not bool((waves.classes.diff() == 1).all()):
+        x = x[:, waves.classes]
     return x - x.mean(1, keepdim=True)
 
 

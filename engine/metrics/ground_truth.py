@@ -18,7 +18,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from scipy.special import gammaln
 from torch import Tensor
@@ -129,10 +128,11 @@ def grid_moments(X_RM: Tensor, p: int, task: fourier.Task = "add") -> GridMoment
     grid_NNM = group_grid(X_RM, p, task)
     n, _, M = grid_NNM.shape
     by_a, by_b = torch.empty(n, M, dtype=torch.float64), torch.zeros(n, M, dtype=torch.float64)
-    # Place i + j of the one holds pairs with a + b = i + j, place n - i + j of the other those with a - b = i - j.
+    # Row i is added to the one from place i on, where a + b = place, and to the other from place n - i on,
+    # where b - a = place - n; what lies a turn further on is the same argument.
     by_sum, by_difference = torch.zeros(2, 2 * n, M, dtype=torch.float64)
-    # Less the mean of one row of the grid, squares cancel by a factor of n + 1 at most; less nothing, those of a
-    # large mean leave no digit of a small variance.
+    # Less the mean of one row of the grid, squares cancel by a factor of n + 1 at most; less nothing, a large
+    # mean leaves no digit of a small variance.
     shift_M, square_M = grid_NNM[0].double().mean(0), torch.zeros(M, dtype=torch.float64)
     # Row by row, all sums while it is in the cache: a third of the time of one sum after the other.
     for i, row_NM in enumerate(grid_NNM):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from engine.metrics.similarity import (
     cosine_matrix,
     mean_max,
     nonzero_cosines,
+    scaled_rows,
+    unit_cosines,
     unit_rows,
 )
 
@@ -158,9 +161,12 @@ def shared_fraction(
     for name, encoder, decoder in zip("AB", encoders, (a_AD, b_BD), strict=True):
         if encoder.shape != decoder.shape:
             raise InputError(f"encoder {name}", "is not of its decoder's shape", "rows [n, d_in]")
-    encoder_AB = cosine_matrix(*encoders, sign)
-    encoder_AB = encoder_AB[unit_rows(a_AD).kept][:, unit_rows(b_BD).kept]
-    return strictly_shared(cosine_AB, encoder_AB, tau)
+    kept = [
+        encoder[unit_rows(decoder).kept]
+        for encoder, decoder in zip(encoders, (a_AD, b_BD), strict=True)
+    ]
+    rows = EncoderRows.of(kept[0], kept[1], sign)
+    return _strict_shares(cosine_AB, rows, assignment(cosine_AB), [tau])[0]
 
 
 def shared(cosine_AB: Tensor, taus: Sequence[float]) -> list[float]:
@@ -169,23 +175,41 @@ def shared(cosine_AB: Tensor, taus: Sequence[float]) -> list[float]:
     return [two_sided(int((mutual_cosines >= tau).sum()), cosine_AB) for tau in taus]
 
 
-def strictly_shared(decoder_AB: Tensor, encoder_AB: Tensor, tau: float) -> float:
-    """Paulo & Belrose's shared fraction of the decoders' and the encoders' cosine matrices."""
-    return _strict_shares(decoder_AB, encoder_AB, assignment(decoder_AB), [tau])[0]
+class EncoderRows(NamedTuple):
+    """The encoders of two dictionaries."""
+
+    a_AD: Tensor
+    """Unit rows; zero rows stay zero."""
+    b_BD: Tensor
+    sign: Sign
+
+    @classmethod
+    def of(cls, a_AD: Tensor, b_BD: Tensor, sign: Sign = "signed") -> EncoderRows:
+        """Rows of any length; InputError if one is not finite."""
+        check_dictionary(a_AD, "encoder A")
+        check_dictionary(b_BD, "encoder B")
+        return cls(scaled_rows(a_AD), scaled_rows(b_BD), sign)
+
+    def cosines(self) -> Tensor:
+        """Of all with all [A, B]."""
+        return unit_cosines(self.a_AD, self.b_BD, self.sign)
+
+    def paired(self, pair: Assignment) -> Tensor:
+        """Of matched rows alone [P]."""
+        cosine_P = (self.a_AD[pair.rows] * self.b_BD[pair.columns]).sum(1).cpu()
+        return cosine_P.abs() if self.sign == "abs" else cosine_P
 
 
 def _strict_shares(
-    decoder_AB: Tensor, encoder_AB: Tensor, decoder_pair: Assignment, taus: Sequence[float]
+    decoder_AB: Tensor, encoders: EncoderRows, decoder_pair: Assignment, taus: Sequence[float]
 ) -> list[float]:
-    """The same for several thresholds, the decoders' matching being known."""
+    """Paulo & Belrose's shared fraction for several thresholds, the decoders' matching being known."""
     rows_P, columns_P = decoder_pair
-    least_P = torch.minimum(
-        decoder_AB.cpu()[rows_P, columns_P], encoder_AB.cpu()[rows_P, columns_P]
-    )
+    least_P = torch.minimum(decoder_AB.cpu()[rows_P, columns_P], encoders.paired(decoder_pair))
     if float(least_P.max()) < min(taus):
         # Nothing can be counted, whatever the encoders' matching, and that is the costly part.
         return [0.0] * len(taus)
-    encoder_pair = assignment(encoder_AB)
+    encoder_pair = assignment(encoders.cosines())
     # linear_sum_assignment returns rows in increasing order, but for A > B it leaves some out.
     partner_A = torch.full((decoder_AB.shape[0],), -1)
     partner_A[encoder_pair.rows] = encoder_pair.columns
@@ -203,7 +227,7 @@ def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str,
 def pair_values(
     cosine_AB: Tensor,
     taus: tuple[float, ...],
-    encoder_AB: Tensor | None = None,
+    encoders: EncoderRows | None = None,
     pair: Assignment | None = None,
 ) -> list[float]:
     """Every metric of one pair of dictionaries, ordered as `metric_names(taus, strict=True)`.
@@ -217,6 +241,6 @@ def pair_values(
     matched_P = cosine_AB.cpu()[pair.rows, pair.columns]
     values = [mean_max(cosine_AB), float(matched_P.mean())]
     values += shared(cosine_AB, taus)
-    if encoder_AB is None:
+    if encoders is None:
         return values + [two_sided(int((matched_P >= tau).sum()), cosine_AB) for tau in taus]
-    return values + _strict_shares(cosine_AB, encoder_AB, pair, taus)
+    return values + _strict_shares(cosine_AB, encoders, pair, taus)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterable
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar, cast
 
 import torch
@@ -21,28 +20,36 @@ def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[F
     Matching features one to one runs on one core and lets go of the interpreter. A task has one thread of
     torch's: threads of threads would take turns, and results would depend on their number.
     """
-    threads, left, found = torch.get_num_threads(), iter(items), deque[Future[Found]]()
-    results = list[Found]()
+    threads, left = torch.get_num_threads(), iter(items)
     if threads == 1:
         return [task(item) for item in left]
+    begun, running = list[Future[Found]](), set[Future[Found]]()
     try:
         with ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-            # As many as there are threads: all items of a large study at once would not fit in memory.
             for item in left:
-                found.append(pool.submit(task, item))
-                if len(found) > threads:
-                    results.append(found.popleft().result())
-            results += [one.result() for one in found]
+                begun.append(pool.submit(task, item))
+                running.add(begun[-1])
+                # One waits in line: all items of a large study at once would not fit in memory.
+                if len(running) > threads:
+                    running = _one_less(running)
+            return [one.result() for one in begun]
     finally:
         # Each of the pool's threads has set the default of those to come as well.
         torch.set_num_threads(threads)
-    return results
+
+
+def _one_less(running: set[Future[Found]]) -> set[Future[Found]]:
+    """What still runs as soon as one has ended; raises what that raised."""
+    done, left = wait(running, return_when=FIRST_COMPLETED)
+    for one in done:
+        one.result()
+    return left
 
 
 def together(
-    first: Callable[[], One], second: Callable[[], Other], *rest: Callable[[], object]
+    first: Callable[[], One], second: Callable[[], Other], *between: Callable[[], object]
 ) -> tuple[One, Other]:
-    """What two tasks find, with others that are begun before them; none needs another."""
-    found: list[object] = side_by_side(lambda task: task(), [*rest, first, second])
-    one, other = found[-2:]
-    return cast(One, one), cast(Other, other)
+    """What two tasks find, with others that are begun between them; none needs another. What takes longest
+    comes first: what is short fills the gaps at the end."""
+    found: list[object] = side_by_side(lambda task: task(), [first, *between, second])
+    return cast(One, found[0]), cast(Other, found[-1])

@@ -40,16 +40,22 @@ def check_sign(sign: str) -> None:
         raise InputError("sign", f"unknown sign {sign!r}", "one of: signed, abs")
 
 
+def all_finite(values: Tensor) -> bool:
+    """Whether no value is NaN or infinite; there is at least one."""
+    # A third of the time of a mask: NaN is passed on by both, and nothing is beyond an infinity.
+    return all(bool(torch.isfinite(end)) for end in values.aminmax())
+
+
 def check_dictionary(dictionary_ND: Tensor, where: str = "dictionary") -> None:
     """Raise InputError unless this is a finite, non-empty [n, d] tensor."""
     if dictionary_ND.ndim != 2 or 0 in dictionary_ND.shape:
         shape = list(dictionary_ND.shape)
         raise InputError(where, f"has shape {shape}", "a non-empty [features, d_in] tensor")
-    if not bool(torch.isfinite(dictionary_ND).all()):
+    if not all_finite(dictionary_ND):
         raise InputError(where, "holds a value that is not finite", "finite weights")
 
 
-def _scaled(dictionary_ND: Tensor, dtype: torch.dtype) -> Tensor:
+def scaled_rows(dictionary_ND: Tensor, dtype: torch.dtype = torch.float64) -> Tensor:
     """Rows at unit length; zero rows stay zero. Metal has no float64, so it goes to the CPU."""
     device = "cpu" if dictionary_ND.device.type == "mps" else dictionary_ND.device
     rows_ND = dictionary_ND.detach().to(device).to(dtype)
@@ -63,7 +69,7 @@ def _scaled(dictionary_ND: Tensor, dtype: torch.dtype) -> Tensor:
 def unit_rows(dictionary_ND: Tensor, dtype: torch.dtype = torch.float64) -> UnitRows:
     """Unit rows, the mask of rows kept, and how many zero rows were dropped."""
     check_dictionary(dictionary_ND)
-    rows_ND = _scaled(dictionary_ND, dtype)
+    rows_ND = scaled_rows(dictionary_ND, dtype)
     kept_N = rows_ND.abs().amax(dim=1) > 0
     return UnitRows(rows_ND[kept_N], kept_N, int((~kept_N).sum()))
 
@@ -88,7 +94,7 @@ def cosine_matrix(
             f"d_in differs: {a_AD.shape[1]} and {b_BD.shape[1]}",
             "two dictionaries of one hook, as rows [features, d_in]",
         )
-    return unit_cosines(_scaled(a_AD, dtype), _scaled(b_BD, dtype), sign)
+    return unit_cosines(scaled_rows(a_AD, dtype), scaled_rows(b_BD, dtype), sign)
 
 
 def unit_cosines(a_AD: Tensor, b_BD: Tensor, sign: Sign) -> Tensor:
@@ -138,7 +144,7 @@ def enc_dec_alignment(encoder_ND: Tensor, decoder_ND: Tensor) -> Tensor:
             f"shape {list(encoder_ND.shape)} is not the decoder's {list(decoder_ND.shape)}",
             "both as rows [features, d_in]",
         )
-    encoder_ND, decoder_ND = (_scaled(x, torch.float64) for x in (encoder_ND, decoder_ND))
+    encoder_ND, decoder_ND = (scaled_rows(x, torch.float64) for x in (encoder_ND, decoder_ND))
     zero_N = (encoder_ND == 0).all(1) | (decoder_ND == 0).all(1)
     return (encoder_ND * decoder_ND).sum(1).masked_fill(zero_N, torch.nan)
 

@@ -62,7 +62,8 @@ def run(context: Context) -> Result:
     reason = dependence(settings)
     hook = str(config["hook"])
     beside = read_beside(inputs, results, hook, x_ND, start)
-    stability = _stability(x_ND, saes, twin, start, live_SF, options, settings, beside)
+    covariance_DD = moments(x_ND)[1]
+    stability = _stability(covariance_DD, saes, twin, start, live_SF, options, settings, beside)
     subject = read_subject(inputs["subject"])
     survey = survey_of(subject, live_SF)
     seen_ND = looked_at(subject, x_ND, saes.config.d_sae)
@@ -71,10 +72,14 @@ def run(context: Context) -> Result:
 
     looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
     truth = _truth(inputs, hook, seen_ND, saes, start, live_SF, stability, looks)
-    geometry = measure_geometry(survey, partial(latents, saes), x_ND, saes, truth.planes)
+    geometry = measure_geometry(
+        survey, partial(latents, saes), x_ND, covariance_DD, saes, truth.planes
+    )
     plain = stability.to_json()
     subset = _headline_subset(plain)
-    similar = _similarity(inputs, x_ND, saes, twin, start, live_SF, stability, subset)
+    similar = _similarity(
+        inputs, x_ND, covariance_DD, saes, twin, start, live_SF, stability, subset
+    )
     folder = context.run.begin_artifacts()
     fake = twin_features(twin, options.sign) if twin else None
     discoveries = find_again(stability, fake.match if fake else None, live_SF)
@@ -136,7 +141,7 @@ def _live(saes: TrainedSaes) -> Tensor:
 
 
 def _stability(
-    x_ND: Tensor,
+    covariance_DD: Tensor,
     saes: TrainedSaes,
     twin: TrainedSaes | None,
     start: TrainedSaes,
@@ -148,7 +153,7 @@ def _stability(
     return measure_stability(
         saes.weights.W_dec,
         live_SF,
-        activation_covariance_DD=moments(x_ND)[1],
+        activation_covariance_DD=covariance_DD,
         initial_SFD=start.weights.W_dec if starts_at_chance(settings) else None,
         surrogate_SFD=twin.weights.W_dec if twin else None,
         surrogate_live_SF=_live(twin) if twin else None,
@@ -164,6 +169,7 @@ def _stability(
 def _similarity(
     inputs: dict[str, RunDirectory],
     x_ND: Tensor,
+    covariance_DD: Tensor,
     saes: TrainedSaes,
     twin: TrainedSaes | None,
     start: TrainedSaes,
@@ -174,6 +180,7 @@ def _similarity(
     drawn = inputs["surrogate"].read_job()["config"]["surrogate"] if twin else None
     return measure_similarity(
         x_ND,
+        covariance_DD,
         saes,
         live_SF,
         start,

@@ -24,7 +24,6 @@ from engine.metrics.ground_truth import Plane, group_grid
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
 from engine.study.subject import Modular, Subject
-from engine.subjects.surrogate import moments
 
 Columns = dict[str, Tensor]
 
@@ -130,6 +129,7 @@ def measure_geometry(
     survey: Survey,
     encode: Callable[[int, Tensor], Tensor],
     x_ND: Tensor,
+    covariance_DD: Tensor,
     saes: TrainedSaes,
     planes: Sequence[Plane],
 ) -> Geometry:
@@ -139,6 +139,7 @@ def measure_geometry(
         survey: what was seen of the latents of live features.
         encode: latents [N, F] of a seed (by its place) on inputs.
         x_ND: activations.
+        covariance_DD: theirs.
         saes: the cohort, with its firing counts.
         planes: the true planes that exist, if any are known.
     """
@@ -152,7 +153,7 @@ def measure_geometry(
     summary = {
         "n_live": n_live,
         "directions": _directions(decoders),
-        "dimensionality": _dimensionality(decoders, moments(x_ND)[1]),
+        "dimensionality": _dimensionality(decoders, covariance_DD),
         "symmetry": _symmetry(survey, decoders, planes),
         "sparsity": _sparsity(survey, saes),
     }

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,6 +17,7 @@ from torch import Tensor
 
 from engine.metrics.agreement import Stability
 from engine.metrics.ground_truth import ENERGY
+from engine.metrics.parallel import side_by_side
 from engine.metrics.rank_correlation import (
     Agreement,
     Floats,
@@ -53,13 +55,16 @@ def correlate_stability(
         if not all(score in columns for columns in features) or len(features) < 2:
             continue
         truth = [columns[score].double().numpy() for columns in features]
-        found[score] = {
-            name: _summary(
-                correlate(truth, agreement, live), _Sides.of(score, truth, agreement, live)
-            )
-            for name, agreement in agreements.items()
-        }
+        told = partial(_told, score, truth, live)
+        found[score] = dict(zip(agreements, side_by_side(told, agreements.values()), strict=True))
     return found or {"missing": "nothing says of a single feature how true it is"}
+
+
+def _told(
+    score: str, truth: Sequence[Floats], live: Sequence[NDArray[np.bool_]], agreement: Agreement
+) -> dict[str, Any]:
+    sides = _Sides.of(score, truth, agreement, live)
+    return _summary(correlate(truth, agreement, live), sides)
 
 
 @dataclass(frozen=True)

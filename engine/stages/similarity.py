@@ -53,7 +53,6 @@ from engine.stages.cells import (
 )
 from engine.stages.codes import Codes, cka, correlations, sample_codes
 from engine.stages.spaces import subspaces
-from engine.subjects.surrogate import moments
 
 Floats = NDArray[np.float64]
 ENOUGH_ROWS, MOST_DRAWS = 1024, 64
@@ -95,6 +94,7 @@ class Found:
 
 def measure_similarity(
     x_ND: Tensor,
+    covariance_DD: Tensor,
     saes: TrainedSaes,
     live_SF: Tensor,
     start: TrainedSaes,
@@ -107,8 +107,9 @@ def measure_similarity(
 ) -> Similarity:
     """Return every measure of one cohort as plain values, and its consensus dictionary.
 
-    `twin` are the same SAEs retrained on surrogate data of `surrogate_seed`; `headline` names the metric and
-    subset after which seeds are ordered; `dependence` says why directions at random are no null, if so.
+    `covariance_DD` is that of the activations; `twin` are the same SAEs retrained on surrogate data of
+    `surrogate_seed`; `headline` names the metric and subset after which seeds are ordered; `dependence` says
+    why directions at random are no null, if so.
     """
     sign = stability.sign
     subset, ours, theirs, why = _sides(saes, live_SF, twin, twin_live_SF, stability)
@@ -118,7 +119,6 @@ def measure_similarity(
     found = _walk(ours, sign, pairs, stability.matchings.get(subset, {}))
     other = None if theirs is None else _walk(theirs, sign, _enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)
-    covariance_DD = moments(x_ND)[1]
     twin_rows = None if theirs is None else theirs.rows
     overlaps, angles = subspaces(
         ours.rows, twin_rows, covariance_DD, why, dependence, _outside(stability, subset)

@@ -106,9 +106,9 @@ def score_modular(
     for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
         recovery = recover(d_FD, found.existing, live_F, rank=rank)
         latents(saes, s, x_ND, z_NF)
-        maps, effect = together(
-            partial(score_features, z_NF, p, task),
+        effect, maps = together(
             partial(_intervene, model, saes, s, z_NF, live_F, stability, recovery, found),
+            partial(score_features, z_NF, p, task),
             *(partial(look, s, z_NF) for look in looks),
         )
         scores.append((recovery, maps))
@@ -288,9 +288,7 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def latents(
-    saes: TrainedSaes, number: int, x_ND: Tensor, into_NF: Tensor | None = None
-) -> Tensor:
+def latents(saes: TrainedSaes, number: int, x_ND: Tensor, into_NF: Tensor | None = None) -> Tensor:
     """Return the latents of one seed over all activations, [N, F], computed in chunks; in place of others, if
     given: to get and clear so much memory takes as long as a third of the work."""
     one = saes.select(saes.seeds[number]).architecture()

@@ -42,6 +42,38 @@ def ring(basis: Tensor, angles: list[float]) -> Tensor:
     return torch.stack([theta.cos(), theta.sin()], 1) @ basis.T
 
 
+class TestGridMoments:
+    def test_means_and_variance_by_hand(self) -> None:
+        # f(a, b) = a + 3b of p = 3, row a·3 + b: 0 3 6 | 1 4 7 | 2 5 8.
+        found = gt.grid_moments(torch.tensor([[0.0], [3], [6], [1], [4], [7], [2], [5], [8]]), 3)
+        by_a, by_b, by_sum, by_difference = found.marginals_4NM[..., 0].tolist()
+        assert by_a == [3, 4, 5]
+        assert by_b == [1, 4, 7]
+        # a + b = 0: (0,0) (1,2) (2,1) = 0, 7, 5; 1: (0,1) (1,0) (2,2) = 3, 1, 8; 2: 6, 4, 2.
+        assert by_sum == [4, 4, 4]
+        # a - b = 0: 0, 4, 8; 1: (1,0) (2,1) (0,2) = 1, 5, 6; 2: (2,0) (0,1) (1,2) = 2, 3, 7.
+        assert by_difference == [4, 4, 4]
+        assert found.variance_M.tolist() == pytest.approx([60 / 9])
+
+    def test_arguments_are_told_apart(self) -> None:
+        t = {name: x.remainder(5) for name, x in arguments(5).items()}
+        for family, values in enumerate(t.values()):
+            marginals = gt.grid_moments(values[:, None], 5).marginals_4NM[..., 0]
+            assert marginals[family].tolist() == [0, 1, 2, 3, 4]
+
+    def test_a_large_mean_leaves_the_variance(self) -> None:
+        wave = torch.cos(2 * torch.pi * arguments(P)["a-b"] / P)[:, None]
+        for offset in (0.0, 1e6):
+            variance = float(gt.grid_moments(offset + wave, P).variance_M)
+            assert variance == pytest.approx(0.5, rel=1e-8)
+
+    def test_a_first_row_unlike_the_rest(self) -> None:
+        # What is subtracted beforehand is the mean of the first row, here far from that of all.
+        x = torch.ones(P * P, 1)
+        x[:P] = 0
+        assert float(gt.grid_moments(x, P).variance_M) == pytest.approx((P - 1) / P**2)
+
+
 class TestPlanes:
     def test_planted_planes_are_recovered(self) -> None:
         x, truth = planted()

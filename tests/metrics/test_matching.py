@@ -10,11 +10,13 @@ import torch
 from engine.errors import InputError
 from engine.metrics.assignment import assignment
 from engine.metrics.matching import (
+    EncoderRows,
     best_two,
     gt_mcc,
     matched_mcc,
     metric_names,
     mutual_neighbours,
+    nearest_both,
     pair_values,
     shared_fraction,
     truth_match,
@@ -102,6 +104,16 @@ def test_mutual_neighbours_by_hand() -> None:
     nearest, mutual = mutual_neighbours(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]))
     assert nearest.tolist() == [0, 0, 1]
     assert mutual.tolist() == [True, False, True]
+
+
+def test_of_equal_neighbours_the_first_counts() -> None:
+    tied = torch.tensor([[0.5, 0.5], [0.5, 0.1], [0.5, 0.5]])
+    nearest_A, nearest_B = nearest_both(tied)
+    assert nearest_A.tolist() == [0, 0, 0]
+    assert nearest_B.tolist() == [0, 0]
+    across = nearest_both(tied.T)
+    assert [side.tolist() for side in across] == [[0, 0], [0, 0, 0]]
+    assert mutual_neighbours(tied)[1].tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(("tau", "pairs"), [(0.5, 2), (0.75, 1), (0.95, 0)])
@@ -215,7 +227,7 @@ def test_pair_values_are_the_single_metrics_in_the_order_of_their_names() -> Non
     a, b, encoders = rows(12, 3, 0), rows(9, 3, 1), (rows(12, 3, 2), rows(9, 3, 3))
     taus = (0.5, 0.9)
     names = metric_names(taus, strict=True)
-    values = pair_values(cosine_matrix(a, b), taus, cosine_matrix(*encoders))
+    values = pair_values(cosine_matrix(a, b), taus, EncoderRows.of(*encoders))
     single = {
         "mean_max_cos": mean_max_cos(a, b),
         "matched_mcc": matched_mcc(a, b),
@@ -226,6 +238,13 @@ def test_pair_values_are_the_single_metrics_in_the_order_of_their_names() -> Non
     }
     assert dict(zip(names, values, strict=True)) == pytest.approx(single)
     assert metric_names(taus) == names[:4]
+
+
+def test_encoders_that_are_not_finite_are_refused() -> None:
+    with pytest.raises(InputError, match="encoder B"):
+        EncoderRows.of(EYE, torch.full((3, 3), torch.nan))
+    with pytest.raises(InputError, match="encoder A"):
+        EncoderRows.of(torch.full((3, 3), -torch.inf), EYE)
 
 
 def test_without_encoders_the_strict_share_is_its_upper_bound() -> None:
@@ -252,11 +271,12 @@ def test_strict_shares_count_below_the_highest_threshold() -> None:
     """One of two pairs has .6 and .8, which is shared at .5 and at no higher threshold; without a pair that is,
     the encoders' matching is not asked for."""
     decoder_AB = torch.tensor([[0.6, 0.0], [0.0, 0.1]])
-    encoder_AB = torch.tensor([[0.8, 0.0], [0.0, 0.9]])
+    a = torch.tensor([[0.8, 0.0, 0.6, 0.0], [0.0, 0.9, 0.0, 0.19**0.5]])
+    encoders = EncoderRows.of(a, torch.eye(4)[:2])  # cosines .8 and .9 on the diagonal
     taus = (0.5, 0.7)
     names = metric_names(taus, strict=True)
-    values = dict(zip(names, pair_values(decoder_AB, taus, encoder_AB), strict=True))
+    values = dict(zip(names, pair_values(decoder_AB, taus, encoders), strict=True))
     assert values["strict_shared_fraction@0.5"] == pytest.approx(0.5)
     assert values["strict_shared_fraction@0.7"] == 0.0
-    nothing = pair_values(decoder_AB - 0.2, taus, encoder_AB)
+    nothing = pair_values(decoder_AB - 0.2, taus, encoders)
     assert nothing[names.index("strict_shared_fraction@0.5")] == 0.0

@@ -36,6 +36,18 @@ def test_the_error_of_any_task_is_raised(threads: int) -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_a_slow_task_does_not_hold_up_the_others(threads: int) -> None:
+    """The first ends after the last has: others go on beside it, and results keep their order."""
+    last = threading.Event()
+
+    def task(number: int) -> tuple[int, bool]:
+        if number == 4:
+            last.set()
+        return number, number > 0 or threads == 1 or last.wait(10)
+
+    assert side_by_side(task, range(5)) == [(number, True) for number in range(5)]
+
+
 def test_tasks_within_tasks_take_no_threads_of_their_own(threads: int) -> None:
     """Threads of threads would take turns: what a task does side by side is done by its own thread."""
 

@@ -29,6 +29,9 @@ def one_hot() -> Tensor:
     return torch.cat([torch.eye(P)[a], torch.eye(P)[b]], dim=1)
 
 
+COVARIANCE = torch.cov(one_hot().double().T, correction=0)
+
+
 def trained() -> TrainedSaes:
     """SAEs of two seeds with a feature for each a and for each b."""
     config: Sae = TypeAdapter[Sae](Sae).validate_python(
@@ -49,7 +52,7 @@ LIVE = torch.ones(2, WIDTH, dtype=torch.bool)
 
 def test_a_feature_for_each_argument() -> None:
     survey = survey_of(SUBJECT, LIVE)
-    found = measure_geometry(survey, encode, one_hot(), trained(), ())
+    found = measure_geometry(survey, encode, one_hot(), COVARIANCE, trained(), ())
     told = found.summary
     assert told["n_live"]["per_seed"] == [WIDTH] * 2
     # Orthonormal rows: the mean has length 1/√n, and every dimension is filled.
@@ -89,7 +92,7 @@ def test_a_feature_for_each_argument() -> None:
 
 
 def test_columns_have_a_value_for_each_feature() -> None:
-    found = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), trained(), ())
+    found = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), COVARIANCE, trained(), ())
     assert len(found.features) == len(SEEDS)
     for columns in found.features:
         assert set(columns) == {"coherence", "dimensionality", "swap_symmetry"}
@@ -105,13 +108,15 @@ def test_latents_that_were_seen_are_not_computed_again() -> None:
     def refuse(s: int, x_ND: Tensor) -> Tensor:
         raise AssertionError(f"latents of seed {s} were there")
 
-    seen = measure_geometry(survey, refuse, one_hot(), trained(), ())
-    fresh = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), trained(), ())
+    seen = measure_geometry(survey, refuse, one_hot(), COVARIANCE, trained(), ())
+    fresh = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), COVARIANCE, trained(), ())
     assert seen.summary == fresh.summary
 
 
 def test_without_a_grid_maps_cannot_be_measured_and_it_says_so() -> None:
-    found = measure_geometry(survey_of(Planted(), LIVE), encode, one_hot(), trained(), ())
+    found = measure_geometry(
+        survey_of(Planted(), LIVE), encode, one_hot(), COVARIANCE, trained(), ()
+    )
     symmetry = found.summary["symmetry"]
     assert symmetry["reason"] == NO_MAPS
     assert "swap" not in symmetry
@@ -121,17 +126,23 @@ def test_without_a_grid_maps_cannot_be_measured_and_it_says_so() -> None:
 def test_many_inputs_are_sampled(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.stages.geometry.CODE_VALUES", 40 * WIDTH)
     monkeypatch.setattr("engine.stages.geometry.SAMPLED_INPUTS", 30)
-    found = measure_geometry(survey_of(Planted(), LIVE), encode, one_hot(), trained(), ())
+    found = measure_geometry(
+        survey_of(Planted(), LIVE), encode, one_hot(), COVARIANCE, trained(), ()
+    )
     assert found.summary["sparsity"]["inputs"] == 40
     assert found.summary["sparsity"]["coactivation"]["sampled_inputs"] == 30
-    again = measure_geometry(survey_of(Planted(), LIVE), encode, one_hot(), trained(), ())
+    again = measure_geometry(
+        survey_of(Planted(), LIVE), encode, one_hot(), COVARIANCE, trained(), ()
+    )
     assert again.summary == found.summary
 
 
 def test_many_features_are_sampled_and_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("engine.stages.geometry.SAMPLED_FEATURES", 2)
     monkeypatch.setattr("engine.stages.geometry.SAMPLED_MAPS", 3)
-    told = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), trained(), ()).summary
+    told = measure_geometry(
+        survey_of(SUBJECT, LIVE), encode, one_hot(), COVARIANCE, trained(), ()
+    ).summary
     assert told["symmetry"]["shifts"]["sampled"] == [3, 3]
     pair = told["sparsity"]["coactivation"]["strongest"][0]
     assert [one["pair"] for one in pair] == [[0, WIDTH - 1]]
@@ -140,7 +151,9 @@ def test_many_features_are_sampled_and_keep_their_names(monkeypatch: pytest.Monk
 def test_phases_are_told_for_every_plane() -> None:
     basis = torch.eye(WIDTH, dtype=torch.float64)[:, :2]
     plane = Plane("a", 1, 0.5, basis, exists=True)
-    found = measure_geometry(survey_of(SUBJECT, LIVE), encode, one_hot(), trained(), (plane,))
+    found = measure_geometry(
+        survey_of(SUBJECT, LIVE), encode, one_hot(), COVARIANCE, trained(), (plane,)
+    )
     symmetry = found.summary["symmetry"]
     assert symmetry["phases_reason"] == ""
     (told,) = symmetry["phases"]
@@ -159,7 +172,9 @@ def test_a_cohort_without_live_features_is_told_without_numbers() -> None:
         return torch.zeros(len(x_ND), WIDTH)
 
     plane = Plane("a", 1, 0.5, torch.eye(WIDTH, dtype=torch.float64)[:, :2], exists=True)
-    told = measure_geometry(survey_of(SUBJECT, dead), silent, one_hot(), saes, (plane,)).summary
+    told = measure_geometry(
+        survey_of(SUBJECT, dead), silent, one_hot(), COVARIANCE, saes, (plane,)
+    ).summary
     assert told["directions"] == {"reason": "no feature is live"}
     assert told["dimensionality"]["reason"] == "no feature is live"
     assert told["symmetry"]["swap"]["mean"] is None

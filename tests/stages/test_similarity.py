@@ -67,7 +67,16 @@ def measured(
     start = stacked(torch.randn(saes.weights.W_dec.shape, generator=generator))
     headline: tuple[str, SubsetName] = ("mean_max_cos", "live")
     return measure_similarity(
-        x_ND, saes, live_SF, start, twin, twin_live_SF, stability, headline, **options
+        x_ND,
+        moments(x_ND)[1],
+        saes,
+        live_SF,
+        start,
+        twin,
+        twin_live_SF,
+        stability,
+        headline,
+        **options,
     )
 
 
