@@ -5,6 +5,7 @@ Shapes: S seeds, N activations, D width, F latents.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,6 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
-from engine.metrics.rungs import Beside
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
@@ -41,8 +41,34 @@ from engine.stages.rungs import read_beside
 from engine.stages.similarity import Similarity, measure_similarity, save_consensus
 from engine.stages.truth import Looks, Truth, latents, score_modular, show
 from engine.study.spec import Analysis
-from engine.study.subject import External, Modular
+from engine.study.subject import External, Modular, Subject
 from engine.subjects.surrogate import moments
+
+
+@dataclass(frozen=True)
+class _Cohort:
+    """What the analysis reads of a cohort."""
+
+    inputs: dict[str, RunDirectory]
+    results: Results
+    hook: str
+    options: Analysis
+    settings: dict[str, Any]
+    """Of its training."""
+    x_ND: Tensor
+    covariance_DD: Tensor
+    """Of the activations."""
+    saes: TrainedSaes
+    twin: TrainedSaes | None
+    """The same on surrogate data."""
+    start: TrainedSaes
+    """The same before training."""
+    live_SF: Tensor
+
+    @property
+    def dependence(self) -> str:
+        """Why the seeds depend on each other; empty if they do not."""
+        return dependence(self.settings)
 
 
 def run(context: Context) -> Result:
@@ -51,52 +77,40 @@ def run(context: Context) -> Result:
     Raises:
         Diverged: fewer than two seeds are left to compare; the others and their steps are named.
     """
-    inputs, config = context.inputs, context.config
-    options = Analysis.model_validate(config["analysis"], strict=False)
-    results = {role: source.read_result() for role, source in inputs.items()}
-    x_ND, _ = read_activations(inputs["activations"])
-    saes, twin = _read_pair(inputs, results)
-    start = read_cohort(inputs, "cohort", START).select(*saes.seeds)
-    live_SF = _live(saes)
-    settings = inputs["cohort"].read_job()["config"]
-    reason = dependence(settings)
-    hook = str(config["hook"])
-    beside = read_beside(inputs, results, hook, x_ND, start)
-    covariance_DD = moments(x_ND)[1]
-    stability = _stability(covariance_DD, saes, twin, start, live_SF, options, settings, beside)
-    subject = read_subject(inputs["subject"])
+    cohort = _read(context)
+    saes, live_SF = cohort.saes, cohort.live_SF
+    stability = _stability(cohort)
+    subject = read_subject(cohort.inputs["subject"])
     survey = survey_of(subject, live_SF)
-    seen_ND = looked_at(subject, x_ND, saes.config.d_sae)
-    sample = _activation_sample(inputs, len(seen_ND))
+    seen_ND = looked_at(subject, cohort.x_ND, saes.config.d_sae)
+    sample = _activation_sample(subject, len(seen_ND))
     gallery = Gallery(saes, live_SF, stability, getattr(subject, "modulus", None))
 
     looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
-    truth = _truth(inputs, hook, seen_ND, saes, start, live_SF, stability, looks)
+    truth = _truth(cohort, seen_ND, stability, looks)
     geometry = measure_geometry(
-        survey, partial(latents, saes), x_ND, covariance_DD, saes, truth.planes
+        survey, partial(latents, saes), cohort.x_ND, cohort.covariance_DD, saes, truth.planes
     )
     plain = stability.to_json()
     subset = _headline_subset(plain)
-    similar = _similarity(
-        inputs, x_ND, covariance_DD, saes, twin, start, live_SF, stability, subset
-    )
+    similar = _similarity(cohort, stability, subset)
     folder = context.run.begin_artifacts()
-    fake = twin_features(twin, options.sign) if twin else None
+    fake = twin_features(cohort.twin, cohort.options.sign) if cohort.twin else None
     discoveries = find_again(stability, fake.match if fake else None, live_SF)
     columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
-    write_features(folder, hook, saes, live_SF, stability, discoveries, columns, similar.consensus)
+    write_features(
+        folder, cohort.hook, saes, live_SF, stability, discoveries, columns, similar.consensus
+    )
     save_consensus(folder, similar.consensus, saes.seeds)
     shown = gallery.write(folder, truth.features[0], fake)
-    cohort = _describe(
-        inputs["cohort"].read_job(), results, hook, saes, start.weights.W_dec, live_SF
-    )
-    cohort["quality"]["loss_recovered"] = truth.loss_recovered
-    warnings = red_flags(results, settings["training"], cohort, plain) + truth.warnings
-    if reason:
-        warnings.append(reason)
+    told = _describe(cohort)
+    told["quality"]["loss_recovered"] = truth.loss_recovered
+    warnings = red_flags(cohort.results, cohort.settings["training"], told, plain) + truth.warnings
+    if cohort.dependence:
+        warnings.append(cohort.dependence)
     return {
         "cohort": {
-            **cohort,
+            **told,
             "stability": plain["metrics"],
             "step_zero": plain["step_zero"],
             "activation_match": sample.measure(),
@@ -110,6 +124,26 @@ def run(context: Context) -> Result:
             "warnings": warnings,
         }
     }
+
+
+def _read(context: Context) -> _Cohort:
+    inputs = context.inputs
+    results = {role: source.read_result() for role, source in inputs.items()}
+    x_ND, _ = read_activations(inputs["activations"])
+    saes, twin = _read_pair(inputs, results)
+    return _Cohort(
+        inputs=inputs,
+        results=results,
+        hook=str(context.config["hook"]),
+        options=Analysis.model_validate(context.config["analysis"], strict=False),
+        settings=inputs["cohort"].read_job()["config"],
+        x_ND=x_ND,
+        covariance_DD=moments(x_ND)[1],
+        saes=saes,
+        twin=twin,
+        start=read_cohort(inputs, "cohort", START).select(*saes.seeds),
+        live_SF=_live(saes),
+    )
 
 
 def _read_pair(
@@ -140,83 +174,59 @@ def _live(saes: TrainedSaes) -> Tensor:
     return torch.stack([live_mask(fires_F, saes.inputs) for fires_F in saes.fires])
 
 
-def _stability(
-    covariance_DD: Tensor,
-    saes: TrainedSaes,
-    twin: TrainedSaes | None,
-    start: TrainedSaes,
-    live_SF: Tensor,
-    options: Analysis,
-    settings: dict[str, Any],
-    beside: Beside,
-) -> Stability:
+def _stability(cohort: _Cohort) -> Stability:
+    start, twin, options = cohort.start, cohort.twin, cohort.options
+    fresh = starts_at_chance(cohort.settings)
     return measure_stability(
-        saes.weights.W_dec,
-        live_SF,
-        activation_covariance_DD=covariance_DD,
-        initial_SFD=start.weights.W_dec if starts_at_chance(settings) else None,
+        cohort.saes.weights.W_dec,
+        cohort.live_SF,
+        activation_covariance_DD=cohort.covariance_DD,
+        initial_SFD=start.weights.W_dec if fresh else None,
         surrogate_SFD=twin.weights.W_dec if twin else None,
         surrogate_live_SF=_live(twin) if twin else None,
         sign=options.sign,
         draws=options.draws,
         tau=options.tau,
-        encoders_SFD=saes.weights.W_enc,
-        dependence=dependence(settings),
-        beside=beside,
+        encoders_SFD=cohort.saes.weights.W_enc,
+        dependence=cohort.dependence,
+        beside=read_beside(cohort.inputs, cohort.results, cohort.hook, cohort.x_ND, start),
     )
 
 
-def _similarity(
-    inputs: dict[str, RunDirectory],
-    x_ND: Tensor,
-    covariance_DD: Tensor,
-    saes: TrainedSaes,
-    twin: TrainedSaes | None,
-    start: TrainedSaes,
-    live_SF: Tensor,
-    stability: Stability,
-    subset: SubsetName,
-) -> Similarity:
-    drawn = inputs["surrogate"].read_job()["config"]["surrogate"] if twin else None
+def _similarity(cohort: _Cohort, stability: Stability, subset: SubsetName) -> Similarity:
+    twin, drawn = cohort.twin, None
+    if twin:
+        drawn = cohort.inputs["surrogate"].read_job()["config"]["surrogate"]
     return measure_similarity(
-        x_ND,
-        covariance_DD,
-        saes,
-        live_SF,
-        start,
+        cohort.x_ND,
+        cohort.covariance_DD,
+        cohort.saes,
+        cohort.live_SF,
+        cohort.start,
         twin,
         _live(twin) if twin else None,
         stability,
         (HEADLINE_METRIC, subset),
         surrogate_seed=int(drawn["seed"]) if drawn else 0,
-        dependence=dependence(inputs["cohort"].read_job()["config"]),
+        dependence=cohort.dependence,
     )
 
 
-def _activation_sample(inputs: dict[str, RunDirectory], count: int) -> ActivationSample:
-    subject = read_subject(inputs["subject"])
+def _activation_sample(subject: Subject, count: int) -> ActivationSample:
     if isinstance(subject, Modular):
         return ActivationSample(torus(subject.modulus, subject.task))
     return ActivationSample(torch.arange(count))
 
 
-def _truth(
-    inputs: dict[str, RunDirectory],
-    hook: str,
-    x_ND: Tensor,
-    saes: TrainedSaes,
-    start: TrainedSaes,
-    live_SF: Tensor,
-    stability: Stability,
-    looks: Looks,
-) -> Truth:
+def _truth(cohort: _Cohort, x_ND: Tensor, stability: Stability, looks: Looks) -> Truth:
     """Return the agreement with the ground truth, and whether the features that agree are the stable ones; show
     `looks` the latents of each seed, which are computed once."""
-    subject, run = read_subject(inputs["subject"]), inputs["subject"]
+    run, saes, live_SF = cohort.inputs["subject"], cohort.saes, cohort.live_SF
+    subject = read_subject(run)
     if isinstance(subject, Modular):
-        held_out = read_held_out(inputs["cohort"])
+        held_out = read_held_out(cohort.inputs["cohort"])
         truth = score_modular(
-            subject, run, hook, x_ND, saes, start, live_SF, stability, held_out, looks
+            subject, run, cohort.hook, x_ND, saes, cohort.start, live_SF, stability, held_out, looks
         )
     else:
         for s in range(len(saes.seeds)):
@@ -230,19 +240,13 @@ def _truth(
     return truth
 
 
-def _describe(
-    job: dict[str, Any],
-    results: Results,
-    hook: str,
-    saes: TrainedSaes,
-    initial_SFD: Tensor,
-    live_SF: Tensor,
-) -> dict[str, Any]:
+def _describe(cohort: _Cohort) -> dict[str, Any]:
     """Return what the cohort is, how well it reconstructs and how far it came from its start.
 
     Dead latents fire on none of all activations; live ones often enough to be counted (science.md §2);
     the rest fire rarely.
     """
+    saes, results, job = cohort.saes, cohort.results, cohort.inputs["cohort"].read_job()
     quality = quality_of(results, "cohort", saes.seeds)
     alignment = [
         float(enc_dec_alignment(e_FD, d_FD).nanmean())
@@ -250,12 +254,13 @@ def _describe(
     ]
     # Rows keep their place, so each can be compared with where it started.
     # Dead rows never move; they would hide that the others did.
-    cosine_SF = torch.nn.functional.cosine_similarity(saes.weights.W_dec, initial_SFD, dim=2)
-    kept = [float(c[live].mean()) for c, live in zip(cosine_SF, live_SF, strict=True)]
+    began = cohort.start.weights.W_dec
+    cosine_SF = torch.nn.functional.cosine_similarity(saes.weights.W_dec, began, dim=2)
+    kept = [float(c[live].mean()) for c, live in zip(cosine_SF, cohort.live_SF, strict=True)]
     assert saes.fires is not None, "cohorts are saved with their firing counts"
     return {
         "title": job["name"],
-        "hook": hook,
+        "hook": cohort.hook,
         "architecture": saes.config.architecture,
         "d_in": saes.weights.W_dec.shape[2],
         "d_sae": saes.config.d_sae,
@@ -270,7 +275,7 @@ def _describe(
         "quality": {
             **{name: spread(quality[name]) for name in ("explained_variance", "l0")},
             "dead_fraction": spread((saes.fires == 0).double().mean(1).tolist()),
-            "live_fraction": spread(live_SF.double().mean(1).tolist()),
+            "live_fraction": spread(cohort.live_SF.double().mean(1).tolist()),
             "encoder_decoder_alignment": spread(alignment),
             "cosine_with_start": spread(kept),
         },

@@ -86,8 +86,8 @@ def score_modular(
     """Score each seed's decoder on the Fourier planes at its hook, beside dictionaries that cost nothing,
     and what its features do to the answers.
 
-    Each of `looks` is shown the latents [N, F] of every seed, by its place: they are computed once, and one
-    seed's at a time, as those of all would fill the memory.
+    Each of `looks` is shown the latents [N, F] of every seed, by its place: computed once, one seed's at a
+    time, as those of all would fill the memory.
 
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
@@ -96,11 +96,10 @@ def score_modular(
     ks = run.read_result()["key_frequencies"]
     if why := _no_planes(ks, x_ND):
         return _without_planes(x_ND, p, task, saes, live_SF, looks, why)
-    found = planes(x_ND, p, ks, task)
-    rank = effective_rank(moments(x_ND)[1])
+    found, rank = planes(x_ND, p, ks, task), effective_rank(moments(x_ND)[1])
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
-    downstream = Downstream(network, problem.tokens_NT, hook, problem.read_index)
-    model = Interventions(problem, downstream, x_ND, held_out, ks, task)
+    hooked = Downstream(network, problem.tokens_NT, hook, problem.read_index)
+    model = Interventions(problem, hooked, x_ND, held_out, ks, task)
     scores, effects = list[tuple[Recovery, FeatureScores]](), list[SeedEffects]()
     z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
     for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
@@ -113,13 +112,11 @@ def score_modular(
         )
         scores.append((recovery, maps))
         effects.append(effect)
-    columns = [_modular_columns(recovery, maps, found) for recovery, maps in scores]
-    latents(start, 0, x_ND, z_NF)
-    untrained = model.splice(start.select(start.seeds[0]).decode(z_NF[None])[0])
+    first = start.select(start.seeds[0])
+    untrained = model.splice(first.decode(latents(start, 0, x_ND, z_NF)[None])[0])
     neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
-    controls = baselines(
-        x_ND, found.existing, saes.config.d_sae, neurons_MD, seeds=BASELINE_SEEDS, rank=rank
-    )
+    size = saes.config.d_sae
+    controls = baselines(x_ND, found.existing, size, neurons_MD, seeds=BASELINE_SEEDS, rank=rank)
     summary = {
         **_plane_summary(found, scores, rank),
         "baselines": baseline_summary(controls),
@@ -131,6 +128,7 @@ def score_modular(
     }
     recovered = spread([one.splice["loss_recovered"] for one in effects])
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
+    columns = [_modular_columns(*score, found) for score in scores]
     warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
 
