@@ -125,13 +125,11 @@ class ActivationSample:
         kept = (live_F & (fires_F >= LIVE_COUNT)).nonzero().flatten()
         plain, shifted = (_Rows(len(kept), len(self.positions_R)) for _ in range(2))
         shift = self._shift(s, len(kept))
-        for features_B, places_B in zip(
-            kept.split(_FEW), torch.arange(len(kept)).split(_FEW), strict=True
-        ):
-            # Columns that lie in one piece are turned into rows in a quarter of the time.
-            maps_BN = z_NF.index_select(1, features_B).T.contiguous()
+        for start in range(0, len(kept), _FEW):
+            features_B = kept[start : start + _FEW]
+            maps_BN = _rows(z_NF, features_B)
             plain.add(plain_FR[features_B])
-            shifted.add(maps_BN.gather(1, shift(places_B)))
+            shifted.add(maps_BN.gather(1, shift(torch.arange(start, start + len(features_B)))))
         self.seen[s] = _Seen(plain.maps(), shifted.maps())
 
     def _shift(self, s: int, count: int) -> Callable[[Tensor], Tensor]:
@@ -195,6 +193,15 @@ def torus(p: int, task: fourier.Task = "add") -> Tensor:
     """
     space = fourier.group(p, task)
     return space.a[:, None] * p + space.b
+
+
+def _rows(z_NF: Tensor, features_B: Tensor) -> Tensor:
+    """The maps [B, N] of some features, in the order of their numbers."""
+    first, until = int(features_B[0]), int(features_B[-1]) + 1
+    if until - first > 2 * len(features_B):
+        return z_NF.index_select(1, features_B).T.contiguous()
+    # Columns that lie close together are turned into rows in a quarter of the time.
+    return z_NF[:, first:until].contiguous().T.contiguous()[features_B - first]
 
 
 def take_maps(z_AR: Tensor) -> Maps:

@@ -19,6 +19,9 @@ from torch import Tensor
 from engine.errors import InputError
 from engine.metrics import fourier
 
+_ROWS = 1024
+"""Logits looked at at a time: they stay in a core's cache."""
+
 
 @dataclass(frozen=True)
 class Behaviour:
@@ -114,17 +117,16 @@ def strengths(L_NC: Tensor, waves: Waves) -> Tensor:
     Over all pairs it is `fourier.frequency_coefficients`. The waves are orthogonal over c at every pair
     already, so a part of the pairs estimates the same.
     """
-    return _strengths(_centred(L_NC, waves), waves)
+    return _project(L_NC, waves)[0]
 
 
 def explained(L_NC: Tensor, waves: Waves) -> float:
     """FVE: share of the variance of the logits over c that the waves explain; NaN if there is none."""
-    x = _centred(L_NC, waves)
-    square = float(x.square().sum(1).mean())
+    alpha_K, square = _project(L_NC, waves)
     if square == 0.0:
         return math.nan
-    power = _strengths(x, waves).square() / waves.weights
-    return float(power.sum()) * x.shape[1] / square
+    power = alpha_K.square() / waves.weights
+    return float(power.sum()) * len(waves.classes) / square
 
 
 def ablation_matrix(ablated_GK: Tensor, spliced_K: Tensor) -> Tensor:
@@ -146,23 +148,27 @@ def matched_norm(removed_ND: Tensor, like_ND: Tensor) -> Tensor:
     return torch.where(norms > 0, removed_ND * (wanted / norms), removed_ND)
 
 
-def _strengths(x_NC: Tensor, waves: Waves) -> Tensor:
-    projected = waves.cos_sums * (x_NC @ waves.cos_classes)
-    projected += waves.sin_sums * (x_NC @ waves.sin_classes)
-    return projected.mean(0) * waves.weights / x_NC.shape[1]
-
-
-def _centred(L_NC: Tensor, waves: Waves) -> Tensor:
-    x = _checked(L_NC)
-    # Picking all of them, as for sums, would copy the whole twice.
-    if len(waves.kept) < len(x):
-        x = x[waves.kept]
-    if len(waves.classes) < x.shape[1] or not bool((waves.classes.diff() == 1).all()):
-        x = x[:, waves.classes]
-    return x - x.mean(1, keepdim=True)
+def _project(L_NC: Tensor, waves: Waves) -> tuple[Tensor, float]:
+    """alpha [K], and the mean square length of a row less its mean over c."""
+    _check_shape(L_NC)
+    sums_K, square = torch.zeros(len(waves.weights), dtype=torch.float64), 0.0
+    rows = zip(*(x.split(_ROWS) for x in (waves.kept, waves.cos_sums, waves.sin_sums)), strict=True)
+    # Part by part: float64 copies of all logits would be read from memory five times.
+    for kept_R, cos_RK, sin_RK in rows:
+        x_RC = _checked(L_NC[kept_R])[:, waves.classes]
+        x_RC -= x_RC.mean(1, keepdim=True)
+        square += float(x_RC.square().sum())
+        sums_K += (cos_RK * (x_RC @ waves.cos_classes)).sum(0)
+        sums_K += (sin_RK * (x_RC @ waves.sin_classes)).sum(0)
+    N = len(waves.kept)
+    return sums_K * waves.weights / (N * len(waves.classes)), square / N
 
 
 def _checked(L_NC: Tensor) -> Tensor:
+    _check_shape(L_NC)
+    return L_NC.detach().to("cpu", torch.float64)
+
+
+def _check_shape(L_NC: Tensor) -> None:
     if L_NC.ndim != 2:
         raise InputError("logits", f"shape {tuple(L_NC.shape)}", "[pairs, answers]")
-    return L_NC.detach().to("cpu", torch.float64)

@@ -70,7 +70,7 @@ def measure_codes(codes_NF: Tensor) -> Codes:
     ratio_N = ratio_N[some_N]
     step = max(1, len(codes_NF) // SORTED_INPUTS)
     chosen_NF = codes_NF[::step][:SORTED_INPUTS]
-    chosen_NF = chosen_NF[chosen_NF.sum(1) > 0].double()
+    chosen_NF = chosen_NF[chosen_NF.sum(1) > 0]
     return Codes(
         l0_N=l0_N,
         l0_sd_independent=float((density_F * (1 - density_F)).sum().sqrt()),
@@ -90,7 +90,8 @@ def active(codes_NF: Tensor) -> Tensor:
 
 def row_gini(values_NF: Tensor) -> Tensor:
     """Gini index of each row of non-negative values, [N]; NaN for a row of zeros."""
-    ordered_NF = values_NF.double().sort(1).values
+    # numpy, because torch takes five times as long to sort.
+    ordered_NF = torch.from_numpy(np.sort(values_NF.numpy(), axis=1)).double()
     n = ordered_NF.shape[1]
     weight_F = 2 * torch.arange(1, n + 1, dtype=torch.float64) - n - 1
     return (ordered_NF @ weight_F) / (n * ordered_NF.sum(1))

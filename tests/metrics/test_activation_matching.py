@@ -160,3 +160,16 @@ def test_two_seeds_have_no_interval() -> None:
 def test_latents_that_do_not_fit_are_refused(z: Tensor, live: Tensor, where: str) -> None:
     with pytest.raises(InputError, match=where):
         ActivationSample(torch.arange(9)).add(0, z, live)
+
+
+def test_live_features_far_apart_are_taken_as_those_side_by_side() -> None:
+    z, places = sparse(300, 3, 0), torch.tensor([2, 90, 99])
+    apart = torch.zeros(300, 100)
+    apart[:, places] = z
+    sample = ActivationSample(torch.arange(300))
+    sample.add(0, z, every(3))
+    close = sample.seen[0]
+    sample.add(0, apart, every(100))
+    for one, other in zip(close, sample.seen[0], strict=True):
+        assert torch.equal(one.units_AR, other.units_AR)
+        assert (one.on_AB == other.on_AB).all()
