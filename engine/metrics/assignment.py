@@ -5,7 +5,7 @@ Shapes: A, B = features of two dictionaries, P = matched pairs = min(A, B), N = 
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -37,7 +37,7 @@ class Assignment(NamedTuple):
 
 def assignment(cosine_AB: Tensor) -> Assignment:
     """The one-to-one matching of largest total cosine (Hungarian); about n^2.5 in time."""
-    cosine = cosine_AB.detach().cpu().numpy().astype(np.float64, copy=False)
+    cosine = cosine_AB.detach().cpu().numpy()
     few, many = sorted(cosine.shape)
     if many < LARGE or few < NEARLY_SQUARE * many:
         rows, columns = linear_sum_assignment(cosine, maximize=True)
@@ -50,7 +50,7 @@ def assignment(cosine_AB: Tensor) -> Assignment:
     return Assignment(torch.from_numpy(rows), torch.from_numpy(columns))
 
 
-def _matched(cosine_AB: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def _matched(cosine_AB: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The same of a matrix that is at most as high as wide: levelled first, then matched exactly.
 
     What is added to a whole row or column of a square matrix changes the total of every matching by as much,
@@ -63,11 +63,12 @@ def _matched(cosine_AB: Floats) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     level_NN = np.empty((N, N))
     level_NN[:A], level_NN[A:] = cosine_AB, cosine_AB.max()
     row_N, column_N = _potentials(torch.from_numpy(level_NN).float())
-    if np.isfinite(row_N).all() and np.isfinite(column_N).all():
-        level_NN += column_N
-        level_NN += row_N[:, None]
     # The least of the negative: to find the largest, scipy would make that copy itself.
-    np.negative(level_NN, out=level_NN)
+    if np.isfinite(row_N).all() and np.isfinite(column_N).all():
+        np.subtract(-column_N, level_NN, out=level_NN)
+        level_NN -= row_N[:, None]
+    else:
+        np.negative(level_NN, out=level_NN)
     rows_N, columns_N = linear_sum_assignment(level_NN)
     return rows_N[:A], columns_N[:A]
 
