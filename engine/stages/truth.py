@@ -146,11 +146,11 @@ def _without_planes(
     x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor, looks: Looks, why: str
 ) -> Truth:
     """Return what is known of the features' maps alone, and why there is no more; show `looks` the latents."""
-    scores = []
+    scores = list[FeatureScores]()
+    z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
     for s in range(len(saes.seeds)):
-        z_NF = latents(saes, s, x_ND)
-        show(looks, s, z_NF)
-        scores.append(score_features(z_NF, p, task))
+        latents(saes, s, x_ND, z_NF)
+        show([*looks, lambda _, z_NF: scores.append(score_features(z_NF, p, task))], s, z_NF)
     columns = [_map_columns(maps) for maps in scores]
     return Truth({"missing": why, "features": _map_summary(scores, live_SF)}, columns)
 
