@@ -16,6 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import NamedTuple
 
 import torch
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics import fourier
+from engine.metrics.parallel import side_by_side
 
 FAMILIES = ("a", "b", "a+b", "a-b")
 """The arguments t of the planes, in the order of every family axis."""
@@ -340,10 +342,10 @@ def baselines(
         "random": isotropic,
         "random_covariance": [_shaped(g_ND, *spectrum) for g_ND in isotropic],
     }
-    return {
-        name: tuple(recover(D, truth, name=name, rank=rank) for D in group)
-        for name, group in dictionaries.items()
-    }
+    named = [(name, D) for name, group in dictionaries.items() for D in group]
+    found = side_by_side(lambda one: recover(one[1], truth, name=one[0], rank=rank), named)
+    scores = iter(found)
+    return {name: tuple(islice(scores, len(group))) for name, group in dictionaries.items()}
 
 
 def _basis(beta_D: Tensor) -> Tensor:

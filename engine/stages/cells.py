@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.metrics.nulls import Null
+from engine.metrics.parallel import side_by_side
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife_pairs, pair_mean
 
 Floats = NDArray[np.float64]
@@ -66,8 +67,10 @@ def nulls_of(nulls: Iterable[Null]) -> list[Cell]:
 def tabulate(values: Callable[[int, int], float], n_seeds: int) -> Floats:
     """Return one value per pair of seeds, symmetric [S, S], NaN on the diagonal."""
     table_SS = np.full((n_seeds, n_seeds), np.nan)
-    for s, t in combinations(range(n_seeds), 2):
-        table_SS[s, t] = table_SS[t, s] = values(s, t)
+    pairs = list(combinations(range(n_seeds), 2))
+    found = side_by_side(lambda pair: values(*pair), pairs)
+    for (s, t), value in zip(pairs, found, strict=True):
+        table_SS[s, t] = table_SS[t, s] = value
     return table_SS
 
 

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.metrics.clock import distance_irrelevance, gradient_symmetry
+from engine.metrics.parallel import side_by_side
 from engine.metrics.uncertainty import spread
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import Problem
@@ -39,13 +40,13 @@ def measure_clock(
     s_g and q disagree near the boundary, so there is no label.
     """
     untrained = [fresh_network(network, seed) for seed in UNTRAINED_SEEDS]
-    symmetry = [_symmetry(subject, problem, one) for one in untrained]
+    symmetry = side_by_side(lambda one: _symmetry(subject, problem, one), [*untrained, network])
     q = [
         _irrelevance(subject, problem, logits(one, problem.tokens_NT, problem.read_index))
         for one in untrained[:1]
     ]
     return {
-        "gradient_symmetry": _plain(_symmetry(subject, problem, network)),
+        "gradient_symmetry": _plain(symmetry.pop()),
         "distance_irrelevance": _plain(_irrelevance(subject, problem, clean_NC)),
         "samples": SAMPLES,
         "baselines": {

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from engine.metrics.distances import standardised
+from engine.metrics.parallel import side_by_side
 from engine.metrics.subspaces import MIN_INPUTS, debiased_cka, gram
 from engine.metrics.uncertainty import pair_mean, spread
 from engine.saes.formats import TrainedSaes
@@ -124,7 +125,7 @@ def _cka_cell(
     untrained: list[Tensor],
     why_no_twins: str,
 ) -> Cell:
-    grams = [gram(code_NF) for code_NF in codes]
+    grams = side_by_side(gram, codes)
     plain = gram(inputs_ND)
     nulls = [
         make_null("independent", 0.0, "expected of the debiased estimate"),
@@ -136,7 +137,7 @@ def _cka_cell(
 
 
 def _mean_cka(codes: list[Tensor]) -> float:
-    grams = [gram(code_NF) for code_NF in codes]
+    grams = side_by_side(gram, codes)
     return pair_mean(tabulate(lambda s, t: debiased_cka(grams[s], grams[t]), len(grams)))
 
 
@@ -168,8 +169,10 @@ def correlations(
 
 def _correlation_distances(codes: list[Tensor], matched: Matched) -> dict[Pair, Tensor]:
     """Return 1 − correlation [P] of each matched pair of seeds; NaN where a latent does not vary."""
-    ready = [standardised(code_NF, torch.float32) for code_NF in codes]
-    return {
-        (s, t): 1 - (ready[s][rows_P] * ready[t][columns_P]).sum(1).clamp(-1, 1)
-        for (s, t), (rows_P, columns_P) in matched.items()
-    }
+    ready = side_by_side(lambda code_NF: standardised(code_NF, torch.float32), codes)
+
+    def distance(pair: Pair) -> Tensor:
+        (s, t), (rows_P, columns_P) = pair, matched[pair]
+        return 1 - (ready[s][rows_P] * ready[t][columns_P]).sum(1).clamp(-1, 1)
+
+    return dict(zip(matched, side_by_side(distance, matched), strict=True))

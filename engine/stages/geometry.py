@@ -21,6 +21,7 @@ from engine.metrics import dimensionality as dims
 from engine.metrics import directions as dirs
 from engine.metrics import fourier, sparsity, symmetry
 from engine.metrics.ground_truth import Plane, group_grid
+from engine.metrics.parallel import side_by_side
 from engine.metrics.uncertainty import spread
 from engine.saes.formats import TrainedSaes
 from engine.study.subject import Modular, Subject
@@ -157,7 +158,8 @@ def measure_geometry(
         "symmetry": _symmetry(survey, decoders, planes),
         "sparsity": _sparsity(survey, saes),
     }
-    columns = [_columns(d_FD, survey.seen[s]) for s, d_FD in enumerate(saes.weights.W_dec)]
+    seeds = range(len(saes.seeds))
+    columns = side_by_side(lambda s: _columns(saes.weights.W_dec[s], survey.seen[s]), seeds)
     return Geometry(summary, columns)
 
 
@@ -172,7 +174,7 @@ def _columns(decoder_FD: Tensor, seen: _Seen) -> Columns:
 
 
 def _directions(decoders: Sequence[Tensor]) -> dict[str, Any]:
-    found = [dirs.directions(d_ND) for d_ND in decoders if len(d_ND)]
+    found = side_by_side(dirs.directions, [d_ND for d_ND in decoders if len(d_ND)])
     if not found:
         return {"reason": "no feature is live"}
     measured = ("resultant", "coherence", "antipodal", "duplicates")

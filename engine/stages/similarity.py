@@ -330,11 +330,16 @@ def _pair_means(decoders_SFD: Tensor, found: Found, sign: Sign) -> dict[str, Flo
     """Return the mean of every distance over the matched rows of each pair, [S, S]; NaN where none are."""
     n_seeds = len(decoders_SFD)
     tables: dict[str, Floats] = {}
-    for (s, t), (rows_P, columns_P) in found.matched.items():
+
+    def means(pair: Pair) -> dict[str, float]:
+        (s, t), (rows_P, columns_P) = pair, found.matched[pair]
         values = matched_distances(decoders_SFD[s][rows_P], decoders_SFD[t][columns_P], sign)
-        for name, value_P in values.items():
+        return {name: float(value_P.mean()) for name, value_P in values.items()}
+
+    for (s, t), told in zip(found.matched, side_by_side(means, found.matched), strict=True):
+        for name, mean in told.items():
             table_SS = tables.setdefault(name, np.full((n_seeds, n_seeds), np.nan))
-            table_SS[s, t] = table_SS[t, s] = float(value_P.mean())
+            table_SS[s, t] = table_SS[t, s] = mean
     return tables
 
 

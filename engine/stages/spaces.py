@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.metrics.nulls import effective_rank
+from engine.metrics.parallel import side_by_side
 from engine.metrics.subspaces import (
     leading_directions,
     overlap_null,
@@ -45,8 +46,8 @@ def subspaces(
     up to half of the effective rank r of the activations: from r on, all spaces within are the same.
     `outside` says why random spaces within the r dimensions are no null: decoders that leave them; or nothing.
     """
-    bases = [leading_directions(rows_FD) for rows_FD in decoders]
-    other = None if twins is None else [leading_directions(rows_FD) for rows_FD in twins]
+    bases = side_by_side(leading_directions, decoders)
+    other = None if twins is None else side_by_side(leading_directions, twins)
     d, rank = len(covariance_DD), math.ceil(effective_rank(covariance_DD) - 1e-6)
     fewest = min(u_DK.shape[1] for u_DK in [*bases, *(other or [])])
     sizes = sorted(k for k in {*DIMENSIONS, rank} if k <= min(fewest, d - 1))

@@ -224,10 +224,8 @@ def _coverage(
     r = max(1, math.ceil(rank - 1e-6))
     if not truth:
         return {"missing": "no plane exists at this hook"}
-    found = [
-        coverage(d_FD, truth, r, live)
-        for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
-    ]
+    each = zip(saes.weights.W_dec, live_SF, strict=True)
+    found = side_by_side(lambda one: coverage(one[0], truth, r, one[1]), each)
     pca = coverage(pca_directions(x_ND, 1 - 1e-12)[:r], truth, r)
     warning = None
     if r >= x_ND.shape[1]:
@@ -253,10 +251,8 @@ def _coverage(
 def _classes(x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor) -> dict[str, Any]:
     """Return answer classes as truth: their share of the variance, and which atoms are class means."""
     truth = class_truth(x_ND, p, task)
-    found = [
-        match_classes(d_FD, truth.means, live)
-        for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
-    ]
+    each = zip(saes.weights.W_dec, live_SF, strict=True)
+    found = side_by_side(lambda one: match_classes(one[0], truth.means, one[1]), each)
     size = max(1, round(float(live_SF.sum()) / len(live_SF)))
     count, width = truth.means.shape
     controls = {
