@@ -113,10 +113,17 @@ def _or_none(value: float) -> float | None:
 
 
 def _surrogate_pairs(cohort: Record) -> np.ndarray | None:
-    """Return the surrogate's pairs in the metric and subset of the headline; None where there are none."""
-    found = cohort.get("surrogate_pairs") or {}
+    """Return the surrogate's pairs in the metric and subset of the headline; None where there are none.
+
+    Where κ is against them they are those whose mean is the null: raised, if the surrogate has fewer features.
+    """
+    cell, found = headline(cohort), cohort.get("surrogate_pairs") or {}
     rows = found.get(cohort["headline"]["subset"])
-    if not rows or found.get("metric") != cohort["headline"]["metric"]:
+    if found.get("metric") != cohort["headline"]["metric"]:
+        rows = None
+    if short_null(cell.get("null_name")) == "N3":
+        rows = cell.get("null_pairs") or rows
+    if not rows:
         return None
     pairs = _matrix(rows)
     return pairs if len(pairs) == len(cohort["seeds"]) and np.isfinite(pairs).any() else None

@@ -124,15 +124,9 @@ def _single_seeds(cohort: Record, cell: Record) -> Iterator[str]:
 def leave_one_out(cohort: Record, cell: Record) -> list[float]:
     """Return κ with each seed left out in turn; empty where a pair is missing.
 
-    The surrogate's seed is left out along with its own where κ is against N3 and its pairs are known.
+    The null's seed is left out along with its own where the null κ is against has a value for each pair.
     """
-    pairs = cell.get("pairs") or []
-    found = cohort.get("surrogate_pairs") or {}
-    joint = (
-        short_null(cell.get("null_name")) == "N3"
-        and found.get("metric") == cohort["headline"]["metric"]
-    )
-    twin = found.get(cohort["headline"]["subset"]) if joint else None
+    pairs, twin = cell.get("pairs") or [], cell.get("null_pairs")
     values = []
     for place in range(len(cohort["seeds"])):
         observed = _mean_without(pairs, place)

@@ -11,6 +11,7 @@ from engine.report.canvas import Drawing, house_style, to_csv, to_svg
 from engine.report.cohort_figures import draw_overlap
 from engine.report.feature_figures import draw_density, draw_distribution
 from engine.report.figures import draw_figures
+from engine.report.wording import headline
 
 Record = dict[str, Any]
 
@@ -94,6 +95,12 @@ def test_the_surrogates_pairs_stand_beside_those_of_the_features(summary: Record
     found = {(row["seed_a"], row["seed_b"]): row["surrogate"] for row in rows(both)}
     assert float(found["42", "456"]) == pytest.approx(0.32)
     assert len(both.figure.axes) == len(alone.figure.axes) + 1
+    # With fewer features than the cohort's the surrogate is raised: what is shown has the null as its mean.
+    raised = [[None if value is None else value + 0.1 for value in row] for row in pairs]
+    headline(cohort).update(null_name="N3", null_pairs=raised)
+    shown = draw_overlap(cohort, "overlap-1-x", "x")
+    found = {(row["seed_a"], row["seed_b"]): row["surrogate"] for row in rows(shown)}
+    assert float(found["42", "456"]) == pytest.approx(0.42)
 
 
 def test_figures_of_features_are_drawn_where_their_numbers_are(

@@ -17,8 +17,7 @@ def three(summary: Record) -> Record:
     cell = headline(cohort)
     cell["pairs"] = [[None, 0.8, 0.6], [0.8, None, 0.4], [0.6, 0.4, None]]
     twin = [[None, 0.2, 0.1], [0.2, None, 0.3], [0.1, 0.3, None]]
-    cohort["surrogate_pairs"] = {"metric": "mean_max_cos", "live": twin, "all": twin}
-    cell["null"] = 0.2
+    cell["null_pairs"], cell["null"] = twin, 0.2
     return cohort
 
 
@@ -26,7 +25,7 @@ def test_a_seed_and_its_twin_are_left_out_together(summary: Record) -> None:
     """Without seed 1: (.4 − .3)/.7; without 2: (.6 − .1)/.9; without 3: (.8 − .2)/.8."""
     cohort = three(summary)
     assert leave_one_out(cohort, headline(cohort)) == pytest.approx([1 / 7, 5 / 9, 3 / 4])
-    del cohort["surrogate_pairs"]
+    headline(cohort)["null_pairs"] = None
     assert leave_one_out(cohort, headline(cohort)) == pytest.approx([0.25, 0.5, 0.75])
 
 
