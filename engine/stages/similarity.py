@@ -10,8 +10,8 @@ Shapes: S seeds, N inputs, D width, F latents, P matched pairs, A, B features of
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -26,8 +26,8 @@ from engine.disk.rundir import CONSENSUS
 from engine.disk.text import bare
 from engine.errors import InputError
 from engine.metrics.agreement import Stability, SubsetName
-from engine.metrics.assignment import Assignment, assignment
-from engine.metrics.consensus import Consensus, Links, consensus_of, mutual_links
+from engine.metrics.assignment import assignment
+from engine.metrics.consensus import Consensus, consensus_of
 from engine.metrics.distances import (
     CORRELATION,
     DEFINITIONS,
@@ -49,14 +49,14 @@ from engine.stages.cells import (
     make_cell,
     make_null,
     nulls_of,
-    ring,
 )
 from engine.stages.codes import Codes, cka, correlations, sample_codes
+from engine.stages.pairs import ENOUGH_ROWS, Found, Side, enough_pairs, walk
 from engine.stages.spaces import subspaces
 
 Floats = NDArray[np.float64]
-ENOUGH_ROWS, MOST_DRAWS = 1024, 64
-"""Matched rows behind each null of the distances, whose mean hardly varies beyond."""
+MOST_DRAWS = 64
+"""Dictionaries drawn for the null of the distances, where they are small."""
 
 
 @dataclass(frozen=True)
@@ -65,31 +65,6 @@ class Similarity:
 
     summary: dict[str, Any]
     consensus: Consensus
-
-
-@dataclass(frozen=True)
-class Side:
-    """The SAEs of one kind, of all seeds: the cohort itself, or its twins."""
-
-    saes: TrainedSaes
-    kept_SF: Tensor
-    """Which features take part, bool."""
-
-    @property
-    def rows(self) -> list[Tensor]:
-        """Decoder rows that take part, of each seed."""
-        pairs = zip(self.saes.weights.W_dec, self.kept_SF, strict=True)
-        return [rows_FD[kept_F] for rows_FD, kept_F in pairs]
-
-
-@dataclass(frozen=True)
-class Found:
-    """What a walk over the pairs of seeds finds; places are numbers of features in their seeds."""
-
-    mmcs_SS: Floats
-    links: dict[Pair, Links]
-    matched: dict[Pair, tuple[Tensor, Tensor]]
-    """The Hungarian matching [P] of some pairs."""
 
 
 def measure_similarity(
@@ -116,8 +91,8 @@ def measure_similarity(
     n_seeds = len(saes.seeds)
     pairs = list(combinations(range(n_seeds), 2))
     # Of the same rows in the same order: matching them again would give the same, and take as long.
-    found = _walk(ours, sign, pairs, stability.matchings.get(subset, {}))
-    other = None if theirs is None else _walk(theirs, sign, _enough_pairs(theirs))
+    found = walk(ours, sign, pairs, stability.matchings.get(subset, {}))
+    other = None if theirs is None else walk(theirs, sign, enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)
     twin_rows = None if theirs is None else theirs.rows
     overlaps, angles = subspaces(
@@ -184,46 +159,6 @@ def _outside(stability: Stability, subset: SubsetName) -> str:
     if covariance is None or covariance.admissible:
         return ""
     return covariance.reason or "the decoders leave the subspace of the activations"
-
-
-def _enough_pairs(side: Side) -> list[Pair]:
-    """Return pairs of twins to match: each seed in two, or fewer of large dictionaries."""
-    every = ring(len(side.kept_SF))
-    count = max(2, 2 * ENOUGH_ROWS * len(side.kept_SF) // int(side.kept_SF.sum()))
-    # Every second first: these share no seed.
-    return (every[::2] + every[1::2])[:count]
-
-
-def _walk(
-    side: Side,
-    sign: Sign,
-    matched: Collection[Pair],
-    known_pairs: Mapping[Pair, Assignment] | None = None,
-) -> Found:
-    """Compare every pair of seeds once; match one to one the pairs that are named, or take what is known."""
-    rows = side.rows
-    places = [kept_F.nonzero().flatten() for kept_F in side.kept_SF]
-    found = Found(np.full((len(rows), len(rows)), np.nan), {}, {})
-
-    def compare(pair: Pair) -> None:
-        s, t = pair
-        cosine_AB = cosine_matrix(rows[s], rows[t], sign)
-        found.mmcs_SS[s, t] = float(cosine_AB.amax(1).mean())
-        found.mmcs_SS[t, s] = float(cosine_AB.amax(0).mean())
-        links = mutual_links(cosine_AB, FOUND_AGAIN)
-        first, second = places[s].numpy()[links.first], places[t].numpy()[links.second]
-        found.links[pair] = Links(first, second, links.cosine)
-        if pair in matched:
-            match = (known_pairs or {}).get(pair) or assignment(cosine_AB)
-            found.matched[pair] = (places[s][match.rows], places[t][match.columns])
-
-    pairs = list(combinations(range(len(rows)), 2))
-    side_by_side(compare, pairs)
-    return replace(
-        found,
-        links={pair: found.links[pair] for pair in pairs},
-        matched={pair: found.matched[pair] for pair in pairs if pair in found.matched},
-    )
 
 
 def _mmcs(stability: Stability, found: Found, subset: SubsetName) -> dict[str, Any]:
