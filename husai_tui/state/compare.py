@@ -98,7 +98,14 @@ class Comparison:
         if not cell or not cell.get("pairs"):
             return Heat()
         name = short_null(cell.get("null_name"))
-        return make_heat(labels, cell["pairs"], cell.get("observed"), cell.get("null"), name)
+        return make_heat(
+            labels,
+            cell["pairs"],
+            cell.get("observed"),
+            cell.get("null"),
+            name,
+            cell.get("null_pairs"),
+        )
 
 
 def _check(cohort: Record) -> None:

@@ -29,6 +29,12 @@ class Heat:
     low: float = 0.0
     high: float = 1.0
     """Ends of the colour scale."""
+    null_values: tuple[tuple[float | None, ...], ...] = ()
+    """The null of the same pairs; empty where it is one value for all."""
+
+    def null_at(self, row: int, column: int) -> float | None:
+        """Return what chance would give a pair of seeds."""
+        return self.null_values[row][column] if self.null_values else self.null
 
     def share(self, value: float) -> float:
         """Return where on the scale a value is, 0 to 1."""
@@ -48,13 +54,14 @@ def make_heat(
     observed: float | None,
     null: float | None,
     null_name: str,
+    null_values: Sequence[Sequence[float | None]] | None = None,
 ) -> Heat:
     """Return the matrix with a scale that holds all values and the null, and ends at round figures."""
-    rows = tuple(tuple(row) for row in values)
-    every = [value for row in rows for value in row if value is not None]
+    rows, chance = (tuple(tuple(row) for row in table) for table in (values, null_values or ()))
+    every = [value for row in (*rows, *chance) for value in row if value is not None]
     every += [] if null is None else [null]
     low, high = _ends(every)
-    return Heat(tuple(labels), rows, observed, null, null_name, low, high)
+    return Heat(tuple(labels), rows, observed, null, null_name, low, high, chance)
 
 
 def _ends(values: Sequence[float]) -> tuple[float, float]:

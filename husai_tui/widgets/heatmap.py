@@ -170,7 +170,9 @@ class Heatmap(Widget):
             if row == column:
                 cells.append((_middle("" if line else "·", how.cell), self._part("faint")))
             else:
-                cells.append(self._cell(heat.null if null else value, first=not line))
+                cells.append(
+                    self._cell(heat.null_at(row, column) if null else value, first=not line)
+                )
         return cells
 
     def _cell(self, value: float | None, *, first: bool) -> tuple[str, Style]:
@@ -195,11 +197,13 @@ class Heatmap(Widget):
         cells: Cells = [(f"{heat.labels[2 * row]:>{how.label}} ", self._part("faint"))]
         base = self._part("cold").bgcolor
         for column in range(len(heat.values)):
-            pair = []
+            pair = list[float | None]()
             for place in (2 * row, 2 * row + 1):
                 same = place == column or place >= len(heat.values)
-                value = None if same else heat.null if null else heat.values[place][column]
-                pair.append(value)
+                if same:
+                    pair.append(None)
+                else:
+                    pair.append(heat.null_at(place, column) if null else heat.values[place][column])
             if self.plain:
                 known = [heat.share(value) for value in pair if value is not None]
                 mean = sum(known) / len(known) if known else 0.0

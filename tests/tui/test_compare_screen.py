@@ -153,6 +153,19 @@ async def test_the_matrix_stands_beside_its_null_with_its_values(session: Sessio
         assert bright[".750"] > bright[".700"] > bright[".500"]
 
 
+async def test_a_null_with_a_value_for_each_pair_shows_them(session: Session) -> None:
+    path = session.root.report("tiny") / "summary.json"
+    summary = json.loads(path.read_text())
+    for cell in summary["cohorts"][0]["stability"]["mean_max_cos"].values():
+        cell["null_pairs"] = [[None, 0.48, 0.5], [0.48, None, 0.52], [0.5, 0.52, None]]
+    path.write_text(json.dumps(summary))
+    async with opened(session) as (_, view):
+        lines = matrix(view)
+        assert lines[0].split() == ["observed", "chance:", "N3", ".500"]
+        assert lines[2].split() == ["1", "·", ".700", ".750", "1", "·", ".480", ".500"]
+        assert lines[4].split() == ["333", ".750", ".800", "·", "333", ".500", ".520", "·"]
+
+
 async def test_moving_shows_the_evidence_of_another_cohort(session: Session) -> None:
     async with opened(session) as (pilot, view):
         assert "All 3 pairs" in said(view)

@@ -189,6 +189,10 @@ def test_the_colour_scale_holds_all_and_is_never_narrow() -> None:
     assert heat.share(5.0) == 1.0
     assert heat.pairs == [0.338]
     assert make_heat(["1"], [[None]], None, None, "").high == 1.0
+    pairs = [[None, 0.1], [0.1, None]]
+    told = make_heat(["1", "2"], [[None, 0.6], [0.6, None]], 0.6, 0.1, "N3", pairs)
+    assert told.low <= 0.1
+    assert (told.null_at(0, 1), told.null_at(1, 1), heat.null_at(0, 1)) == (0.1, None, 0.322)
     edge = make_heat(["1", "2"], [[None, 0.99], [0.99, None]], 0.99, 1.0, "N3")
     assert (edge.low, edge.high) == (0.8, 1.0)
     zero = make_heat(["1", "2"], [[None, 0.0], [0.0, None]], 0.0, 0.01, "N0")
