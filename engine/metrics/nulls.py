@@ -44,12 +44,6 @@ Floats = NDArray[np.float64]
 # (sd .04 at n = 16), so that 20 draws would leave an error of .009; this keeps it below .002.
 MIN_DRAWS, MIN_ROWS = 20, 8192
 
-# Above this size one Hungarian matching costs 10 ms or more (20 to 30 at 1,024) while the means over a
-# dictionary hardly vary: in 128 dimensions N0 and N1 of `mean_max_cos` and `matched_mcc` have an sd of .0005 to
-# .0012 at 1,024 features and of .0011 to .0022 at 513, so five draws err by less than .001; three would err by
-# up to .0013. Shares of N1, which jump at their threshold, have an sd of .015: five err by .007.
-LARGE, LARGE_DRAWS = 512, 5
-
 STEP_ZERO_TOLERANCE = 0.005
 
 # Simpson's rule on this grid errs by at most 2e-5, for 1.5 <= d <= 20,000 and n <= 100,000.
@@ -348,7 +342,7 @@ def step_zero(initial_SFD: Tensor, sign: Sign = "signed") -> StepZero:
     law, generator = Law(len(units[0]), d), torch.Generator().manual_seed(2)
     drawn = [
         mean_max(unit_cosines(draw_rows(law, generator), draw_rows(law, generator), sign))
-        for _ in range(MIN_DRAWS if len(units[0]) <= LARGE else LARGE_DRAWS)
+        for _ in range(MIN_DRAWS)
     ]
     tolerance = max(STEP_ZERO_TOLERANCE, 5 * float(np.std(drawn, ddof=1)) / math.sqrt(len(pairs)))
     return StepZero(observed, expected, tolerance, abs(observed - expected) <= tolerance)

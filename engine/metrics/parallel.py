@@ -31,19 +31,14 @@ def side_by_side(task: Callable[[Item], Found], items: Iterable[Item]) -> list[F
                 running.add(begun[-1])
                 # One waits in line: all items of a large study at once would not fit in memory.
                 if len(running) > threads:
-                    running = _one_less(running)
+                    done, running = wait(running, return_when=FIRST_COMPLETED)
+                    if any(one.exception() for one in done):
+                        break
+            # Of several errors that of the first item, whichever came first: all before it were begun.
             return [one.result() for one in begun]
     finally:
         # Each of the pool's threads has set the default of those to come as well.
         torch.set_num_threads(threads)
-
-
-def _one_less(running: set[Future[Found]]) -> set[Future[Found]]:
-    """What still runs as soon as one has ended; raises what that raised."""
-    done, left = wait(running, return_when=FIRST_COMPLETED)
-    for one in done:
-        one.result()
-    return left
 
 
 def together(

@@ -27,9 +27,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.metrics.ladder import Setting, draw_count
+from engine.metrics.ladder import LARGE, Setting, draw_count
 from engine.metrics.matching import metric_names, pair_values
-from engine.metrics.nulls import LARGE, Null
+from engine.metrics.nulls import Null
 from engine.metrics.parallel import side_by_side
 from engine.metrics.phase_null import phase_table
 from engine.metrics.similarity import cosine_matrix

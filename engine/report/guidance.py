@@ -100,7 +100,7 @@ def _distance(cohort: Record, cell: Record) -> Iterator[str]:
 
 
 def _single_seeds(cohort: Record, cell: Record) -> Iterator[str]:
-    """Say whether leaving out one seed would change the word; the null stays, N3's is left out along."""
+    """Say whether leaving out one seed would change the word; a null by seeds is left out along."""
     if len(cohort["seeds"]) <= FEWEST or cohort["verdict"] not in ("weak", "moderate", "strong"):
         return
     values = leave_one_out(cohort, cell)

@@ -50,6 +50,19 @@ def test_constant_latents_correlate_with_nothing() -> None:
         assert standardised(torch.full((2, 2048), value)).abs().max() == 0
 
 
+def test_a_map_that_hardly_varies_is_no_constant() -> None:
+    signal = torch.randn(1, 2048, generator=torch.Generator().manual_seed(0))
+    r = standardised(signal) @ standardised(signal + 1e5).T
+    assert float(r) == pytest.approx(1, abs=1e-4)
+
+
+def test_no_latents_at_all_are_nothing_to_match() -> None:
+    sample = ActivationSample(torch.arange(100))
+    for s in range(2):
+        sample.add(s, torch.zeros(100, 0), every(0))
+    assert "2 of 2 seeds" in sample.measure()["pearson"]["reason"]
+
+
 def test_chance_of_dense_latents() -> None:
     # science.md §2: independent dense latents, n = 1024, N = 12,769: E max|r| = .031.
     generator = torch.Generator().manual_seed(0)

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from engine.metrics.ladder import Setting, make_ladder
-from engine.metrics.nulls import LARGE, LARGE_DRAWS
+from engine.metrics.ladder import LARGE, LARGE_DRAWS, Setting, make_ladder
 
 
 def test_large_cohorts_spread_few_draws_over_all_seeds() -> None:

@@ -36,6 +36,22 @@ def test_the_error_of_any_task_is_raised(threads: int) -> None:
     assert torch.get_num_threads() == threads
 
 
+def test_of_several_errors_that_of_the_first_item_is_raised(threads: int) -> None:
+    """The first item fails last; what is begun afterwards is not."""
+    failed, begun = threading.Event(), list[int]()
+
+    def task(number: int) -> None:
+        begun.append(number)
+        if number == 0 and threads > 1:
+            failed.wait(10)
+        failed.set()
+        raise ValueError(f"item {number}")
+
+    with pytest.raises(ValueError, match="item 0"):
+        side_by_side(task, range(20))
+    assert len(begun) <= 2 * threads + 1
+
+
 def test_a_slow_task_does_not_hold_up_the_others(threads: int) -> None:
     """The first ends after the last has: others go on beside it, and results keep their order."""
     last = threading.Event()
