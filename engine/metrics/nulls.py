@@ -337,13 +337,15 @@ def step_zero(initial_SFD: Tensor, sign: Sign = "signed") -> StepZero:
         raise InputError("initial_SFD", "a seed has only zero rows", "initialised decoders")
     pairs = list(combinations(units, 2))
     d = initial_SFD.shape[2]
-    observed = sum(mean_max(unit_cosines(a, b, sign)) for a, b in pairs) / len(pairs)
+
+    def agreement(two: tuple[Tensor, Tensor]) -> float:
+        return mean_max(unit_cosines(two[0], two[1], sign))
+
+    observed = sum(side_by_side(agreement, pairs)) / len(pairs)
     expected = sum(isotropic_mean_max_cos(len(a), len(b), d, sign) for a, b in pairs) / len(pairs)
     law, generator = Law(len(units[0]), d), torch.Generator().manual_seed(2)
-    drawn = [
-        mean_max(unit_cosines(draw_rows(law, generator), draw_rows(law, generator), sign))
-        for _ in range(MIN_DRAWS)
-    ]
+    rows = ((draw_rows(law, generator), draw_rows(law, generator)) for _ in range(MIN_DRAWS))
+    drawn = side_by_side(agreement, rows)
     tolerance = max(STEP_ZERO_TOLERANCE, 5 * float(np.std(drawn, ddof=1)) / math.sqrt(len(pairs)))
     return StepZero(observed, expected, tolerance, abs(observed - expected) <= tolerance)
 
