@@ -73,8 +73,9 @@ class _Rows:
 
     def add(self, z_BR: Tensor) -> None:
         until = self._count + len(z_BR)
-        self._units_AR[self._count : until] = standardised(z_BR)
-        self._bits.append(_bits(z_BR))
+        some = take_maps(z_BR)
+        self._units_AR[self._count : until] = some.units_AR
+        self._bits.append(some.on_AB)
         self._count = until
 
     def maps(self) -> Maps:
@@ -128,7 +129,7 @@ class ActivationSample:
         shift = self._shift(s, len(kept))
         for start in range(0, len(kept), _FEW):
             features_B = kept[start : start + _FEW]
-            maps_BN = _rows(z_NF, features_B)
+            maps_BN = _as_rows(z_NF, features_B)
             plain.add(plain_FR[features_B])
             shifted.add(maps_BN.gather(1, shift(torch.arange(start, start + len(features_B)))))
         self.seen[s] = _Seen(plain.maps(), shifted.maps())
@@ -196,7 +197,7 @@ def torus(p: int, task: fourier.Task = "add") -> Tensor:
     return space.a[:, None] * p + space.b
 
 
-def _rows(z_NF: Tensor, features_B: Tensor) -> Tensor:
+def _as_rows(z_NF: Tensor, features_B: Tensor) -> Tensor:
     """The maps [B, N] of some features, in the order of their numbers."""
     first, until = int(features_B[0]), int(features_B[-1]) + 1
     if until - first > 2 * len(features_B):

@@ -1,7 +1,7 @@
 """Memory that a process frees stays with it.
 
 glibc hands freed memory back to the system early, and the system clears every page that is asked for again. Of
-the page faults of an analysis, whose matrices of a million cosines come and go by the hundred, these are half.
+the page faults of an analysis, whose matrices of a million cosines come and go by the hundred, these are most.
 """
 
 from __future__ import annotations
