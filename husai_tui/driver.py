@@ -8,6 +8,7 @@ import select
 import time
 import traceback
 from codecs import getincrementaldecoder
+from collections.abc import Callable
 from typing import Any, cast
 
 from textual._parser import ParseError
@@ -131,7 +132,23 @@ class SafeDriver(LinuxDriver):
         super().resume_application_mode()
         self._husai.call_later(self._husai.repaint)
 
+    def _sigtstp_application(self, *_: object) -> None:
+        # A signal comes between any two steps of the main thread, also while it hands text to the writing
+        # thread: a handler that writes would wait for the lock of what it has interrupted. The loop does it.
+        if self._auto_restart:
+            self._soon(super()._sigtstp_application)
+        else:
+            super()._sigtstp_application()
+
     def _sigcont_application(self, *_: object) -> None:
+        if self._auto_restart:
+            self._soon(self._wake)
+
+    def _soon(self, step: Callable[[], object]) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop has ended, and the app with it
+            self._loop.call_soon_threadsafe(step)
+
+    def _wake(self) -> None:
         # After a plain SIGSTOP the modes are still on here, but the shell has changed the terminal.
         if self._auto_restart:
             if self._on:
