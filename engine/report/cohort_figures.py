@@ -11,9 +11,6 @@ from matplotlib.colorbar import Colorbar
 from matplotlib.colors import LinearSegmentedColormap
 
 from engine.report.canvas import (
-    FAINT,
-    PALETTE,
-    PAPER,
     BoundedFormatter,
     Drawing,
     counted,
@@ -22,6 +19,7 @@ from engine.report.canvas import (
     rule,
     wrapped,
 )
+from engine.report.colours import FAINT, PALETTE, PAPER
 from engine.report.wording import (
     Record,
     fraction,
@@ -43,6 +41,8 @@ AXES_INSET = 1.1
 """Inches from the edge of a figure to its cells, with the labels of the seeds, and of the margin beyond."""
 FLOOR = -0.1
 """Explained variance below which a curve is cut off: what comes after the first steps is what matters."""
+PAIRED = {"N3": "Surrogate's features", "N6": "Planes turned at random"}
+"""Nulls with a value for each pair of seeds, as the title of their matrix."""
 PANELS = {
     "loss": "Loss",
     "explained_variance": "Explained variance",
@@ -53,8 +53,8 @@ PANELS = {
 
 
 def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
-    """Draw the headline metric for every pair of seeds, with the null on the colour bar and, where the
-    surrogate's pairs are known, their matrix beside.
+    """Draw the headline metric for every pair of seeds, with the null on the colour bar and, where the pairs of
+    a null are known, their matrix beside.
 
     Seeds that are alike stand beside each other, for reading only. None if no pair could be measured.
     """
@@ -62,10 +62,10 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     pairs = _matrix(cell["pairs"])[np.ix_(places, places)]
     if not np.isfinite(pairs).any():
         return None
-    count, null_pairs = len(seeds), _surrogate_pairs(cohort)
+    count, (null_name, null_pairs) = len(seeds), _null_pairs(cohort)
     if null_pairs is not None:
         null_pairs = null_pairs[np.ix_(places, places)]
-    twin = np.full_like(pairs, np.nan) if null_pairs is None else null_pairs
+    beside = np.full_like(pairs, np.nan) if null_pairs is None else null_pairs
     panels = 1 if null_pairs is None else 2
     side = min(6.5 / panels, max(2.2 if panels == 1 else 2.05, (0.56, 0.41)[panels - 1] * count))
     figure = new_figure(max(4.4, panels * side + 0.9), side + 1.9)
@@ -74,7 +74,7 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
     first.set_ylabel("seed")
     for axes in second:
         assert null_pairs is not None, "the second panel is its"
-        _draw_pairs(axes, null_pairs, seeds, "Surrogate's features (N3)")
+        _draw_pairs(axes, null_pairs, seeds, f"{PAIRED[null_name]} ({null_name})")
     # Below the panels: beside them it would be what a phone cuts off.
     bar = figure.colorbar(
         mesh, ax=[first, *second], location="bottom", shrink=0.8, aspect=30, pad=0.04
@@ -95,13 +95,13 @@ def draw_overlap(cohort: Record, name: str, label: str) -> Drawing | None:
             wrapped(said, width - AXES_INSET, 8, bold=False), fontweight="normal", fontsize=8
         )
     rows = [
-        (seeds[i], seeds[j], _or_none(pairs[i, j]), _or_none(twin[i, j]))
+        (seeds[i], seeds[j], _or_none(pairs[i, j]), _or_none(beside[i, j]), null_name)
         for i in range(count)
         for j in range(count)
         if i != j
     ]
     metric = cohort["headline"]["metric"]
-    return Drawing(name, figure, ("seed_a", "seed_b", metric, "surrogate"), rows)
+    return Drawing(name, figure, ("seed_a", "seed_b", metric, "null", "null_name"), rows)
 
 
 def _matrix(rows: Sequence[Sequence[float | None]]) -> np.ndarray:
@@ -112,21 +112,22 @@ def _or_none(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
-def _surrogate_pairs(cohort: Record) -> np.ndarray | None:
-    """Return the surrogate's pairs in the metric and subset of the headline; None where there are none.
+def _null_pairs(cohort: Record) -> tuple[str, np.ndarray | None]:
+    """Return the pairs of a null in the metric and subset of the headline, and its code; none if no null has a
+    value for each pair.
 
-    Where κ is against them they are those whose mean is the null: raised, if the surrogate has fewer features.
+    They are those of the null that κ is against: N6's, or N3's, raised if the surrogate has fewer features.
+    Where that null is one number for all pairs they are the surrogate's as they are.
     """
     cell, found = headline(cohort), cohort.get("surrogate_pairs") or {}
-    rows = found.get(cohort["headline"]["subset"])
-    if found.get("metric") != cohort["headline"]["metric"]:
-        rows = None
-    if short_null(cell.get("null_name")) == "N3":
-        rows = cell.get("null_pairs") or rows
-    if not rows:
-        return None
-    pairs = _matrix(rows)
-    return pairs if len(pairs) == len(cohort["seeds"]) and np.isfinite(pairs).any() else None
+    name, rows = short_null(cell.get("null_name")), cell.get("null_pairs")
+    if not rows or name not in PAIRED:
+        same = found.get("metric") == cohort["headline"]["metric"]
+        name, rows = "N3", found.get(cohort["headline"]["subset"]) if same else None
+    pairs = _matrix(rows) if rows else np.empty((0, 0))
+    if len(pairs) != len(cohort["seeds"]) or not np.isfinite(pairs).any():
+        return "", None
+    return name, pairs
 
 
 def _draw_pairs(axes: Axes, pairs: np.ndarray, seeds: Sequence[int], title: str | None) -> QuadMesh:

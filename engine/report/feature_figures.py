@@ -12,7 +12,6 @@ from matplotlib.ticker import LogLocator, NullLocator
 from numpy.typing import NDArray
 
 from engine.report.canvas import (
-    PALETTE,
     BoundedFormatter,
     Drawing,
     new_figure,
@@ -21,6 +20,7 @@ from engine.report.canvas import (
     wrapped,
 )
 from engine.report.cohort_figures import TITLE_POINTS
+from engine.report.colours import PALETTE
 
 Floats = NDArray[np.float64]
 Material = Mapping[str, NDArray[Any]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from engine.report.canvas import PROBLEM, Drawing, house_style
+from engine.report.canvas import Drawing, house_style
 from engine.report.cohort_figures import draw_curves, draw_overlap
+from engine.report.colours import PROBLEM
 from engine.report.feature_figures import draw_density, draw_distribution
 from engine.report.geometry_section import draw_geometry
 from engine.report.study_figures import draw_kappa, draw_quality

@@ -6,8 +6,6 @@ from collections.abc import Callable, Mapping, Sequence
 from html import escape
 
 from engine.report.canvas import (
-    FAINT,
-    PALETTE,
     BoundedFormatter,
     Drawing,
     new_figure,
@@ -15,6 +13,7 @@ from engine.report.canvas import (
     power_of_ten,
     rule,
 )
+from engine.report.colours import FAINT, PALETTE
 from engine.report.markup import Cell, figure, folded, paragraph, table
 from engine.report.sweeps import crowded
 from engine.report.wording import (

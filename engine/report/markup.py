@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from html import escape
 from pathlib import Path
 
-from engine.report.canvas import FAINT, GRID, INK, PALETTE, PAPER, PROBLEM
+from engine.report.colours import FAINT, GRID, INK, PALETTE, PAPER, PROBLEM
 
 CSS = Path(__file__).with_name("page.css")
 THEME = {

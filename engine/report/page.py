@@ -51,7 +51,7 @@ from engine.study.guide import CHAPTERS
 
 SCRIPT = Path(__file__).with_name("page.js")
 CAPTIONS = {
-    "overlap": "Headline similarity of every pair of seeds and, where there is one, of the surrogate, on one "
+    "overlap": "Headline similarity of every pair of seeds and, where it is known by pairs, of a null, on one "
     "scale. The line on the colour bar is what chance scores; "
     "whether darker cells mean agreement beyond it is for the interval of κ to say. Seeds that are alike stand "
     "beside each other: an order of seeds for reading only.",

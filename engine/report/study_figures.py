@@ -6,17 +6,8 @@ from functools import partial
 
 from matplotlib.axes import Axes
 
-from engine.report.canvas import (
-    FAINT,
-    INK,
-    MARKERS,
-    PALETTE,
-    PAPER,
-    BoundedFormatter,
-    Drawing,
-    new_figure,
-    rule,
-)
+from engine.report.canvas import MARKERS, BoundedFormatter, Drawing, new_figure, rule
+from engine.report.colours import FAINT, INK, PALETTE, PAPER
 from engine.report.sweeps import crowded, family
 from engine.report.wording import (
     Record,

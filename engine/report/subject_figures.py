@@ -9,10 +9,6 @@ from matplotlib.axes import Axes
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from engine.report.canvas import (
-    FAINT,
-    GRID,
-    INK,
-    PALETTE,
     Drawing,
     counted,
     new_figure,
@@ -20,6 +16,7 @@ from engine.report.canvas import (
     power_of_ten,
     rule,
 )
+from engine.report.colours import FAINT, GRID, INK, PALETTE
 from engine.report.wording import Record
 
 LINES = {

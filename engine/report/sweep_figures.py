@@ -7,15 +7,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator
 
-from engine.report.canvas import (
-    INK,
-    MARKERS,
-    PALETTE,
-    BoundedFormatter,
-    Drawing,
-    new_figure,
-    rule,
-)
+from engine.report.canvas import MARKERS, BoundedFormatter, Drawing, new_figure, rule
+from engine.report.colours import INK, PALETTE
 from engine.report.sweeps import family, searched
 from engine.report.wording import Record, headline
 from engine.study.search import compact

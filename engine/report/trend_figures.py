@@ -6,15 +6,8 @@ from typing import Any
 
 from matplotlib.ticker import FuncFormatter, NullLocator
 
-from engine.report.canvas import (
-    INK,
-    MARKERS,
-    PALETTE,
-    BoundedFormatter,
-    Drawing,
-    new_figure,
-    rule,
-)
+from engine.report.canvas import MARKERS, BoundedFormatter, Drawing, new_figure, rule
+from engine.report.colours import INK, PALETTE
 from engine.report.sweeps import searched
 from engine.report.wording import Record, quantity
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 from matplotlib.axes import Axes
 
-from engine.report.canvas import PAPER, BoundedFormatter, Drawing, new_figure, wrapped
+from engine.report.canvas import BoundedFormatter, Drawing, new_figure, wrapped
 from engine.report.cohort_figures import BLUES, TITLE_POINTS
+from engine.report.colours import PAPER
 from engine.report.wording import Record, fraction
 
 DARK = 0.62

@@ -83,24 +83,44 @@ def test_nothing_live_gives_no_figure() -> None:
     assert draw_density(dead, "n", "x") is None
 
 
-def test_the_surrogates_pairs_stand_beside_those_of_the_features(summary: Record) -> None:
+def titles(drawing: Drawing | None) -> str:
+    assert drawing is not None
+    return " · ".join(axes.get_title("left") for axes in drawing.figure.axes)
+
+
+def beside(drawing: Drawing | None) -> tuple[float, str]:
+    """The null of one pair of seeds, and its name."""
+    found = {(row["seed_a"], row["seed_b"]): row for row in rows(drawing)}["42", "456"]
+    return float(found["null"]), found["null_name"]
+
+
+def test_the_pairs_of_the_null_stand_beside_those_of_the_features(summary: Record) -> None:
     cohort = summary["cohorts"][0]
     alone = draw_overlap(cohort, "overlap-1-x", "x")
-    assert {row["surrogate"] for row in rows(alone)} == {""}
+    assert {(row["null"], row["null_name"]) for row in rows(alone)} == {("", "")}
     pairs = [[None if i == j else 0.3 + 0.01 * (i + j) for j in range(5)] for i in range(5)]
     cohort["surrogate_pairs"] = {"metric": "mean_max_cos", "live": pairs}
     both = draw_overlap(cohort, "overlap-1-x", "x")
     assert alone is not None
     assert both is not None
-    found = {(row["seed_a"], row["seed_b"]): row["surrogate"] for row in rows(both)}
-    assert float(found["42", "456"]) == pytest.approx(0.32)
+    assert beside(both) == (pytest.approx(0.32), "N3")
     assert len(both.figure.axes) == len(alone.figure.axes) + 1
     # With fewer features than the cohort's the surrogate is raised: what is shown has the null as its mean.
     raised = [[None if value is None else value + 0.1 for value in row] for row in pairs]
     headline(cohort).update(null_name="N3", null_pairs=raised)
     shown = draw_overlap(cohort, "overlap-1-x", "x")
-    found = {(row["seed_a"], row["seed_b"]): row["surrogate"] for row in rows(shown)}
-    assert float(found["42", "456"]) == pytest.approx(0.42)
+    assert beside(shown) == (pytest.approx(0.42), "N3")
+    assert "Surrogate's features (N3)" in titles(shown)
+    # What is shown belongs to the null in the title.
+    turned = [[None if value is None else value + 0.2 for value in row] for row in pairs]
+    headline(cohort).update(null_name="N6", null_pairs=turned)
+    shown = draw_overlap(cohort, "overlap-1-x", "x")
+    assert beside(shown) == (pytest.approx(0.52), "N6")
+    assert "Planes turned at random (N6)" in titles(shown)
+    assert "Surrogate" not in titles(shown)
+    # N1 is one number for all pairs.
+    headline(cohort).update(null_name="N1", null_pairs=None)
+    assert beside(draw_overlap(cohort, "overlap-1-x", "x")) == (pytest.approx(0.32), "N3")
 
 
 def test_figures_of_features_are_drawn_where_their_numbers_are(
