@@ -294,31 +294,44 @@ def positively_span(x_M2: Tensor) -> bool:
     return float(gaps.max()) < math.pi - _ROUNDING
 
 
-def pca_directions(X_RD: Tensor, share: float = 0.99) -> Tensor:
+class Spectrum(NamedTuple):
+    """The covariance of activations, taken apart once for all that is drawn after it."""
+
+    variances_D: Tensor
+    """Largest first, none negative, float64."""
+    axes_DD: Tensor
+    """Their orthonormal directions, as columns."""
+
+    @classmethod
+    def of(cls, covariance_DD: Tensor) -> Spectrum:
+        """Of a covariance in any unit."""
+        values_D, vectors_DD = torch.linalg.eigh(covariance_DD.detach().to("cpu", torch.float64))
+        return cls(values_D.flip(0).clamp_min(0), vectors_DD.flip(1))
+
+    def shape(self, isotropic_ND: Tensor) -> Tensor:
+        """Isotropic directions with this covariance."""
+        return (isotropic_ND * self.variances_D.sqrt()) @ self.axes_DD.T
+
+
+def pca_directions(spectrum: Spectrum, share: float = 0.99) -> Tensor:
     """Principal directions holding `share` of the variance, each with both signs: [2m, D].
 
     Both signs, since the codes of the dictionaries beside it are non-negative.
     """
-    values, vectors = _covariance(X_RD)
-    needed = int((values.cumsum(0) / values.sum() < share).sum()) + 1
-    leading = vectors[:, :needed].T
+    held_D = spectrum.variances_D.cumsum(0) / spectrum.variances_D.sum()
+    leading = spectrum.axes_DD[:, : int((held_D < share).sum()) + 1].T
     return torch.cat([leading, -leading])
 
 
-def random_directions(n: int, d: int, seed: int, like_RD: Tensor | None = None) -> Tensor:
-    """n Gaussian directions [n, d]: isotropic, or with the covariance of activations `like_RD`."""
+def random_directions(n: int, d: int, seed: int, like: Spectrum | None = None) -> Tensor:
+    """n Gaussian directions [n, d]: isotropic, or with the covariance of activations."""
     generator = torch.Generator().manual_seed(seed)
-    g = torch.randn(n, d, dtype=torch.float64, generator=generator)
-    return g if like_RD is None else _shaped(g, *_covariance(like_RD))
-
-
-def _shaped(g_ND: Tensor, values_D: Tensor, vectors_DD: Tensor) -> Tensor:
-    """Isotropic directions with the covariance of those eigenvalues and eigenvectors."""
-    return (g_ND * values_D.sqrt()) @ vectors_DD.T
+    g_ND = torch.randn(n, d, dtype=torch.float64, generator=generator)
+    return g_ND if like is None else like.shape(g_ND)
 
 
 def baselines(
-    X_RD: Tensor,
+    spectrum: Spectrum,
     truth: Sequence[Plane],
     size: int,
     neurons_MD: Tensor | None = None,
@@ -328,19 +341,19 @@ def baselines(
 ) -> dict[str, tuple[Recovery, ...]]:
     """The score of `recover` for what needs no SAE: neurons, pca, random, random_covariance.
 
-    `neurons_MD` are the write directions of non-negative neurons; without them the coordinates
-    of the hook, with both signs. Random dictionaries have `size` atoms, one score per seed.
+    `spectrum` is that of the activations. `neurons_MD` are the write directions of non-negative neurons;
+    without them the coordinates of the hook, with both signs. Random dictionaries have `size` atoms, one score
+    per seed.
     """
-    d = X_RD.shape[1]
+    d = len(spectrum.variances_D)
     if neurons_MD is None:
         neurons_MD = torch.cat([torch.eye(d), -torch.eye(d)])
     isotropic = [random_directions(size, d, seed) for seed in seeds]
-    spectrum = _covariance(X_RD)
     dictionaries = {
         "neurons": [neurons_MD],
-        "pca": [pca_directions(X_RD)],
+        "pca": [pca_directions(spectrum)],
         "random": isotropic,
-        "random_covariance": [_shaped(g_ND, *spectrum) for g_ND in isotropic],
+        "random_covariance": [spectrum.shape(g_ND) for g_ND in isotropic],
     }
     named = [(name, D) for name, group in dictionaries.items() for D in group]
     found = side_by_side(lambda one: recover(one[1], truth, name=one[0], rank=rank), named)
@@ -371,11 +384,3 @@ def _unit(D_ND: Tensor, live_N: Tensor | None) -> tuple[Tensor, Tensor]:
             raise InputError("live", seen, f"a boolean mask [{len(atoms)}]")
         live &= live_N.cpu()
     return atoms / norms.clamp_min(torch.finfo(torch.float64).tiny), live
-
-
-def _covariance(X_RD: Tensor) -> tuple[Tensor, Tensor]:
-    """Eigenvalues, largest first and not negative, and eigenvectors as columns."""
-    x = X_RD.detach().to("cpu", torch.float64)
-    x = x - x.mean(0)
-    values, vectors = torch.linalg.eigh(x.T @ x / len(x))
-    return values.flip(0).clamp_min(0), vectors.flip(1)

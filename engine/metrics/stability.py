@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -23,6 +24,7 @@ from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_nu
 from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
 from engine.metrics.nulls import (
     Null,
+    StepZero,
     check_draws,
     effective_rank,
     headline,
@@ -30,7 +32,7 @@ from engine.metrics.nulls import (
     max_cos_p,
     step_zero,
 )
-from engine.metrics.parallel import side_by_side
+from engine.metrics.parallel import side_by_side, together
 from engine.metrics.rungs import ELSEWHERE, Beside, Rung, make_rungs, unmeasured_rungs
 from engine.metrics.similarity import Sign, check_sign, unit_cosines, unit_rows
 from engine.metrics.twin_counts import as_many
@@ -107,15 +109,19 @@ def measure_stability(
     setting = Setting(activation_covariance_DD, sign, draws, tau, reason)
     every = _subset("all", decoders_SFD, None, encoders_SFD, surrogate_SFD, None)
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
-    agreements, matchings = _both(every, live, setting, beside)
+    features_of = partial(_features, decoders_SFD, activation_covariance_DD, sign)
+    start_of = partial(_start, initial_SFD, sign)
+    (agreements, matchings), (features, start) = together(
+        partial(_both, every, live, setting, beside), partial(together, features_of, start_of)
+    )
     return Stability(
         n_seeds=len(decoders_SFD),
         sign=sign,
         d_in=decoders_SFD.shape[2],
         draws=draws,
         agreements=tuple(agreements),
-        step_zero=None if initial_SFD is None else step_zero(initial_SFD, sign),
-        features=_features(decoders_SFD, activation_covariance_DD, sign),
+        step_zero=start,
+        features=features,
         matchings=matchings,
     )
 
@@ -220,13 +226,17 @@ def _both(
     # Live features carry the headline where there are any in every seed: rungs of the others cost as much
     # again, and nothing is decided by them.
     found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
-    agreements = _agreements(every, setting, beside, found["all"], rungs=same or bool(live.reason))
+    of_every = partial(
+        _agreements, every, setting, beside, found["all"], rungs=same or bool(live.reason)
+    )
     if same:
-        agreements += [replace(agreement, subset="live") for agreement in agreements]
+        agreements = of_every()
         found["live"] = found["all"]
-    else:
-        agreements += _agreements(live, setting, beside, found["live"], rungs=True)
-    return agreements, found
+        return [*agreements, *(replace(one, subset="live") for one in agreements)], found
+    of_live, agreements = together(
+        partial(_agreements, live, setting, beside, found["live"], rungs=True), of_every
+    )
+    return agreements + of_live, found
 
 
 def _agreements(
@@ -346,6 +356,10 @@ def _judged(
         verdict=judged,
         reason=reason,
     )
+
+
+def _start(initial_SFD: Tensor | None, sign: Sign) -> StepZero | None:
+    return None if initial_SFD is None else step_zero(initial_SFD, sign)
 
 
 def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) -> FeatureAgreement:

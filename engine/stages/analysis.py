@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,6 +17,8 @@ from engine.disk.rundir import RunDirectory
 from engine.errors import Diverged
 from engine.metrics.activation_matching import ActivationSample, torus
 from engine.metrics.agreement import Stability, SubsetName
+from engine.metrics.discoveries import Discoveries
+from engine.metrics.parallel import together
 from engine.metrics.similarity import enc_dec_alignment, live_mask
 from engine.metrics.stability import measure_stability
 from engine.metrics.uncertainty import spread
@@ -23,7 +26,7 @@ from engine.saes.formats import START, TrainedSaes
 from engine.stages.artifacts import read_activations, read_held_out, read_subject
 from engine.stages.context import Context, Result
 from engine.stages.external import looked_at
-from engine.stages.features import find_again, write_features
+from engine.stages.features import find_again, load_parquet, write_features
 from engine.stages.flags import (
     HEADLINE_METRIC,
     UNFAIR_SURROGATE,
@@ -32,8 +35,8 @@ from engine.stages.flags import (
     red_flags,
     starts_at_chance,
 )
-from engine.stages.gallery import Gallery, twin_features
-from engine.stages.geometry import measure_geometry, survey_of
+from engine.stages.gallery import Gallery, TwinFeatures, twin_features
+from engine.stages.geometry import Geometry, measure_geometry, survey_of
 from engine.stages.parts import Results, diverged_of, quality_of, read_cohort
 from engine.stages.planted import score_planted
 from engine.stages.recovery import correlate_stability
@@ -71,6 +74,23 @@ class _Cohort:
         return dependence(self.settings)
 
 
+@dataclass(frozen=True)
+class _Found:
+    """What is measured of a cohort."""
+
+    stability: Stability
+    subset: SubsetName
+    """That of the headline."""
+    truth: Truth
+    geometry: Geometry
+    similar: Similarity
+    activation_match: dict[str, Any]
+    discoveries: Discoveries
+    gallery: Gallery
+    fake: TwinFeatures | None
+    """The features of the twins."""
+
+
 def run(context: Context) -> Result:
     """Measure one cohort: quality, stability with its nulls, agreement with the ground truth.
 
@@ -78,31 +98,9 @@ def run(context: Context) -> Result:
         Diverged: fewer than two seeds are left to compare; the others and their steps are named.
     """
     cohort = _read(context)
-    saes, live_SF = cohort.saes, cohort.live_SF
-    stability = _stability(cohort)
-    subject = read_subject(cohort.inputs["subject"])
-    survey = survey_of(subject, live_SF)
-    seen_ND = looked_at(subject, cohort.x_ND, saes.config.d_sae)
-    sample = _activation_sample(subject, len(seen_ND))
-    gallery = Gallery(saes, live_SF, stability, getattr(subject, "modulus", None))
-
-    looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
-    truth = _truth(cohort, seen_ND, stability, looks)
-    geometry = measure_geometry(
-        survey, partial(latents, saes), cohort.x_ND, cohort.covariance_DD, saes, truth.planes
-    )
-    plain = stability.to_json()
-    subset = _headline_subset(plain)
-    similar = _similarity(cohort, stability, subset)
-    folder = context.run.begin_artifacts()
-    fake = twin_features(cohort.twin, cohort.options.sign) if cohort.twin else None
-    discoveries = find_again(stability, fake.match if fake else None, live_SF)
-    columns = [{**t, **g} for t, g in zip(truth.features, geometry.features, strict=True)]
-    write_features(
-        folder, cohort.hook, saes, live_SF, stability, discoveries, columns, similar.consensus
-    )
-    save_consensus(folder, similar.consensus, saes.seeds)
-    shown = gallery.write(folder, truth.features[0], fake)
+    found = _measure(cohort)
+    shown = _write(context.run.begin_artifacts(), cohort, found)
+    plain, truth = found.stability.to_json(), found.truth
     told = _describe(cohort)
     told["quality"]["loss_recovered"] = truth.loss_recovered
     warnings = red_flags(cohort.results, cohort.settings["training"], told, plain) + truth.warnings
@@ -113,17 +111,66 @@ def run(context: Context) -> Result:
             **told,
             "stability": plain["metrics"],
             "step_zero": plain["step_zero"],
-            "activation_match": sample.measure(),
-            "discoveries": discoveries.to_json(),
+            "activation_match": found.activation_match,
+            "discoveries": found.discoveries.to_json(),
             **shown,
-            "headline": {"metric": HEADLINE_METRIC, "subset": subset},
-            "verdict": _verdict(plain, subset, warnings),
+            "headline": {"metric": HEADLINE_METRIC, "subset": found.subset},
+            "verdict": _verdict(plain, found.subset, warnings),
             "ground_truth": truth.summary,
-            "geometry": geometry.summary,
-            "similarity": similar.summary,
+            "geometry": found.geometry.summary,
+            "similarity": found.similar.summary,
             "warnings": warnings,
         }
     }
+
+
+def _measure(cohort: _Cohort) -> _Found:
+    saes, live_SF = cohort.saes, cohort.live_SF
+    stability = _stability(cohort)
+    subset = _headline_subset(stability.to_json())
+    subject = read_subject(cohort.inputs["subject"])
+    survey = survey_of(subject, live_SF)
+    seen_ND = looked_at(subject, cohort.x_ND, saes.config.d_sae)
+    sample = _activation_sample(subject, len(seen_ND))
+    gallery = Gallery(saes, live_SF, stability, getattr(subject, "modulus", None))
+    looks = (survey.see, lambda s, z_NF: sample.add(s, z_NF, live_SF[s]), gallery.see)
+    # What needs no truth fills the gaps that its looks at one seed after the other leave.
+    truth, (similar, (fake, discoveries)) = together(
+        partial(_truth, cohort, subject, seen_ND, stability, looks),
+        partial(
+            together,
+            partial(_similarity, cohort, stability, subset),
+            partial(_found_again, cohort, stability),
+        ),
+        load_parquet,
+    )
+    encode, planes = partial(latents, saes), truth.planes
+    geometry, matched = together(
+        lambda: measure_geometry(survey, encode, cohort.x_ND, cohort.covariance_DD, saes, planes),
+        sample.measure,
+        partial(_correlate, truth, stability, live_SF),
+    )
+    return _Found(stability, subset, truth, geometry, similar, matched, discoveries, gallery, fake)
+
+
+def _write(folder: Path, cohort: _Cohort, found: _Found) -> dict[str, Any]:
+    """Write the artifacts; return what the summary shows of the gallery."""
+    columns = [
+        {**t, **g} for t, g in zip(found.truth.features, found.geometry.features, strict=True)
+    ]
+    consensus = found.similar.consensus
+    write_features(
+        folder,
+        cohort.hook,
+        cohort.saes,
+        cohort.live_SF,
+        found.stability,
+        found.discoveries,
+        columns,
+        consensus,
+    )
+    save_consensus(folder, consensus, cohort.saes.seeds)
+    return found.gallery.write(folder, found.truth.features[0], found.fake)
 
 
 def _read(context: Context) -> _Cohort:
@@ -218,26 +265,45 @@ def _activation_sample(subject: Subject, count: int) -> ActivationSample:
     return ActivationSample(torch.arange(count))
 
 
-def _truth(cohort: _Cohort, x_ND: Tensor, stability: Stability, looks: Looks) -> Truth:
-    """Return the agreement with the ground truth, and whether the features that agree are the stable ones; show
-    `looks` the latents of each seed, which are computed once."""
+def _truth(
+    cohort: _Cohort, subject: Subject, x_ND: Tensor, stability: Stability, looks: Looks
+) -> Truth:
+    """Return the agreement with the ground truth; show `looks` the latents of each seed, which are computed
+    once."""
     run, saes, live_SF = cohort.inputs["subject"], cohort.saes, cohort.live_SF
-    subject = read_subject(run)
     if isinstance(subject, Modular):
         held_out = read_held_out(cohort.inputs["cohort"])
-        truth = score_modular(
-            subject, run, cohort.hook, x_ND, saes, cohort.start, live_SF, stability, held_out, looks
+        return score_modular(
+            subject,
+            run,
+            cohort.hook,
+            x_ND,
+            cohort.covariance_DD,
+            saes,
+            cohort.start,
+            live_SF,
+            stability,
+            held_out,
+            looks,
         )
-    else:
-        for s in range(len(saes.seeds)):
-            show(looks, s, latents(saes, s, x_ND))
-        if isinstance(subject, External):
-            return Truth(None, [{} for _ in saes.seeds])
-        truth = score_planted(run, x_ND, saes, live_SF)
+    for s in range(len(saes.seeds)):
+        show(looks, s, latents(saes, s, x_ND))
+    if isinstance(subject, External):
+        return Truth(None, [{} for _ in saes.seeds])
+    return score_planted(run, cohort.covariance_DD, saes, live_SF)
+
+
+def _correlate(truth: Truth, stability: Stability, live_SF: Tensor) -> None:
+    """Say in the truth's summary whether the features that agree with it are the stable ones."""
     if truth.summary is not None:
         found = correlate_stability(truth.features, stability, live_SF)
         truth.summary["stability_correlation"] = found
-    return truth
+
+
+def _found_again(cohort: _Cohort, stability: Stability) -> tuple[TwinFeatures | None, Discoveries]:
+    """Return the twins' features, if there are twins, and which of the cohort's are found beyond chance."""
+    fake = twin_features(cohort.twin, cohort.options.sign) if cohort.twin else None
+    return fake, find_again(stability, fake.match if fake else None, cohort.live_SF)
 
 
 def _describe(cohort: _Cohort) -> dict[str, Any]:

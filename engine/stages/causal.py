@@ -28,7 +28,7 @@ from engine.metrics.causal import (
     matched_norm,
     strengths,
 )
-from engine.metrics.ground_truth import random_directions
+from engine.metrics.ground_truth import Spectrum, random_directions
 from engine.metrics.uncertainty import spread
 from engine.subjects.arithmetic import Problem
 from engine.subjects.downstream import Downstream
@@ -71,11 +71,13 @@ class Interventions:
         problem: Problem,
         downstream: Downstream,
         x_ND: Tensor,
+        spectrum: Spectrum,
         held_out: Tensor,
         keys: Sequence[int],
         task: Any,
     ) -> None:
-        """Measure the subject itself, and with the mean activation in place of every one."""
+        """Measure the subject itself, and with the mean activation in place of every one; `spectrum` is that
+        of the activations."""
         self.downstream, self.x_ND = downstream, x_ND
         self.keys, self._answers_N, self._held_out = list(keys), problem.answers_N, held_out
         p = problem.modulus
@@ -90,7 +92,7 @@ class Interventions:
         pool = len(KINDS) * FEATURES * DRAWS
         self._directions = {
             "random": random_directions(pool, x_ND.shape[1], 0).float(),
-            "random_covariance": random_directions(pool, x_ND.shape[1], 0, x_ND).float(),
+            "random_covariance": random_directions(pool, x_ND.shape[1], 0, spectrum).float(),
         }
 
     def describe(self, logits_NC: Tensor) -> dict[str, float]:

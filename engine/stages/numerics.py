@@ -31,7 +31,8 @@ def configure(threads: int, deterministic: bool, tf32: bool = False) -> None:
             own default does, whatever the global switch. The CPU never does.
     """
     torch.set_num_threads(threads)
-    torch.use_deterministic_algorithms(deterministic)
+    # As `use_deterministic_algorithms`, which also loads the settings of torch's compiler: a second, every job.
+    torch.set_deterministic_debug_mode("error" if deterministic else "default")
     # Nothing here reads memory before it is written; filling it first costs a tenth of a training step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.benchmark = False

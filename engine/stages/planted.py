@@ -12,7 +12,14 @@ import torch
 from torch import Tensor
 
 from engine.disk.rundir import RunDirectory
-from engine.metrics.ground_truth import Plane, baselines, pca_directions, random_directions, recover
+from engine.metrics.ground_truth import (
+    Plane,
+    Spectrum,
+    baselines,
+    pca_directions,
+    random_directions,
+    recover,
+)
 from engine.metrics.matching import truth_match
 from engine.metrics.similarity import cosine_matrix
 from engine.metrics.uncertainty import spread
@@ -21,7 +28,9 @@ from engine.stages.truth import BASELINE_SEEDS, Truth, baseline_summary
 from engine.subjects.planted import PlantedData, load_planted
 
 
-def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor) -> Truth:
+def score_planted(
+    run: RunDirectory, covariance_DD: Tensor, saes: TrainedSaes, live_SF: Tensor
+) -> Truth:
     """Compare each seed's live atoms with what was planted, beside PCA and random directions.
 
     Planes of a `fourier` subject are scored as planes: single directions in them are arbitrary. Features
@@ -31,7 +40,7 @@ def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: T
     if data.config.generator == "gaussian":
         return Truth(None, [{} for _ in saes.seeds])
     if data.config.generator == "fourier":
-        return _score_planes(planted_planes(data), x_ND, saes, live_SF)
+        return _score_planes(planted_planes(data), covariance_DD, saes, live_SF)
     truth_MD = data.features
     if data.config.signed:
         truth_MD = torch.cat([truth_MD, -truth_MD])
@@ -40,7 +49,7 @@ def score_planted(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes, live_SF: T
     # A dictionary of fewer atoms has fewer chances: random ones are as large as what is live.
     width, size = truth_MD.shape[1], max(1, round(sum(n_live) / len(n_live)))
     controls = {
-        "pca": [pca_directions(x_ND)],
+        "pca": [pca_directions(Spectrum.of(covariance_DD))],
         "random": [random_directions(size, width, seed) for seed in BASELINE_SEEDS],
     }
     matches = _match(dictionaries, truth_MD)
@@ -84,13 +93,15 @@ def planted_planes(data: PlantedData) -> list[Plane]:
     return [Plane("planted", k, share, basis.T, exists=True) for k, basis in enumerate(bases)]
 
 
-def _score_planes(truth: list[Plane], x_ND: Tensor, saes: TrainedSaes, live_SF: Tensor) -> Truth:
+def _score_planes(
+    truth: list[Plane], covariance_DD: Tensor, saes: TrainedSaes, live_SF: Tensor
+) -> Truth:
     """Score planted planes."""
     found = [
         recover(d_FD, truth, live) for d_FD, live in zip(saes.weights.W_dec, live_SF, strict=True)
     ]
     size = max(1, round(sum(r.n_live for r in found) / len(found)))
-    controls = baselines(x_ND, truth, size, seeds=BASELINE_SEEDS)
+    controls = baselines(Spectrum.of(covariance_DD), truth, size, seeds=BASELINE_SEEDS)
     summary = {
         "recall": spread([recovery.recall for recovery in found]),
         "precision": spread([recovery.precision for recovery in found]),

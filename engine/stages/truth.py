@@ -27,6 +27,7 @@ from engine.metrics.ground_truth import (
     Plane,
     Planes,
     Recovery,
+    Spectrum,
     baselines,
     class_truth,
     pca_directions,
@@ -44,7 +45,6 @@ from engine.stages.clock import measure_clock
 from engine.study.subject import Modular
 from engine.subjects.arithmetic import make_problem
 from engine.subjects.downstream import Downstream
-from engine.subjects.surrogate import moments
 from engine.subjects.transformer import read_network
 
 Columns = dict[str, Tensor]
@@ -76,6 +76,7 @@ def score_modular(
     run: RunDirectory,
     hook: str,
     x_ND: Tensor,
+    covariance_DD: Tensor,
     saes: TrainedSaes,
     start: TrainedSaes,
     live_SF: Tensor,
@@ -92,14 +93,14 @@ def score_modular(
     Recall and precision: science.md §5. Beside them: neurons, PCA, random directions, and random
     directions with the activations' covariance, which at a low-rank hook fall into the planes by chance.
     """
-    p, task = subject.modulus, subject.task
-    ks = run.read_result()["key_frequencies"]
+    p, task, ks = subject.modulus, subject.task, run.read_result()["key_frequencies"]
     if why := _no_planes(ks, x_ND):
         return _without_planes(x_ND, p, task, saes, live_SF, looks, why)
-    found, rank = planes(x_ND, p, ks, task), effective_rank(moments(x_ND)[1])
+    found, rank = planes(x_ND, p, ks, task), effective_rank(covariance_DD)
+    spectrum = Spectrum.of(covariance_DD)
     problem, network = make_problem(subject), read_network(subject, run.artifacts / WEIGHTS)
     hooked = Downstream(network, problem.tokens_NT, hook, problem.read_index)
-    model = Interventions(problem, hooked, x_ND, held_out, ks, task)
+    model = Interventions(problem, hooked, x_ND, spectrum, held_out, ks, task)
     scores, effects = list[tuple[Recovery, FeatureScores]](), list[SeedEffects]()
     z_NF = x_ND.new_empty(len(x_ND), saes.config.d_sae)
     for s, (d_FD, live_F) in enumerate(zip(saes.weights.W_dec, live_SF, strict=True)):
@@ -114,23 +115,32 @@ def score_modular(
         effects.append(effect)
     first = start.select(start.seeds[0])
     untrained = model.splice(first.decode(latents(start, 0, x_ND, z_NF)[None])[0])
-    neurons_MD = neuron_directions(run, hook, x_ND.shape[1])
-    size = saes.config.d_sae
-    controls = baselines(x_ND, found.existing, size, neurons_MD, seeds=BASELINE_SEEDS, rank=rank)
-    summary = {
-        **_plane_summary(found, scores, rank),
-        "baselines": baseline_summary(controls),
-        "features": _map_summary([maps for _, maps in scores], live_SF),
-        **_classes(x_ND, p, task, saes, live_SF),
-        "coverage": _coverage(x_ND, found.existing, rank, saes, live_SF),
-        **summarise(model, untrained, effects),
-        "clock": measure_clock(subject, problem, network, model.clean_NC),
-    }
+    parts: list[Callable[[], dict[str, Any]]] = [
+        lambda: _plane_summary(found, scores, rank),
+        lambda: {"baselines": _baselines(run, hook, spectrum, found, rank, saes.config.d_sae)},
+        lambda: {"features": _map_summary([maps for _, maps in scores], live_SF)},
+        lambda: _classes(x_ND, spectrum, p, task, saes, live_SF),
+        lambda: {"coverage": _coverage(spectrum, found.existing, rank, saes, live_SF)},
+        lambda: summarise(model, untrained, effects),
+        lambda: {"clock": measure_clock(subject, problem, network, model.clean_NC)},
+    ]
+    told = side_by_side(lambda part: part(), parts)
+    summary = {name: value for part in told for name, value in part.items()}
     recovered = spread([one.splice["loss_recovered"] for one in effects])
     recovered["untrained"] = summary["causal"]["baselines"]["untrained"]["loss_recovered"]
     columns = [_modular_columns(*score, found) for score in scores]
     warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
+
+
+def _baselines(
+    run: RunDirectory, hook: str, spectrum: Spectrum, found: Planes, rank: float, size: int
+) -> dict[str, Any]:
+    """Return how well dictionaries that cost nothing recover the planes."""
+    neurons_MD = neuron_directions(run, hook, len(spectrum.variances_D))
+    return baseline_summary(
+        baselines(spectrum, found.existing, size, neurons_MD, seeds=BASELINE_SEEDS, rank=rank)
+    )
 
 
 def _no_planes(ks: Sequence[int], x_ND: Tensor) -> str:
@@ -218,7 +228,7 @@ def _power_warnings(null: EnergyNull, rank: float) -> list[str]:
 
 
 def _coverage(
-    x_ND: Tensor, truth: Sequence[Plane], rank: float, saes: TrainedSaes, live_SF: Tensor
+    spectrum: Spectrum, truth: Sequence[Plane], rank: float, saes: TrainedSaes, live_SF: Tensor
 ) -> dict[str, Any]:
     """Return how much of the planes the leading subspace of each decoder covers, beside that of PCA."""
     r = max(1, math.ceil(rank - 1e-6))
@@ -226,9 +236,9 @@ def _coverage(
         return {"missing": "no plane exists at this hook"}
     each = zip(saes.weights.W_dec, live_SF, strict=True)
     found = side_by_side(lambda one: coverage(one[0], truth, r, one[1]), each)
-    pca = coverage(pca_directions(x_ND, 1 - 1e-12)[:r], truth, r)
+    pca = coverage(pca_directions(spectrum, 1 - 1e-12)[:r], truth, r)
     warning = None
-    if r >= x_ND.shape[1]:
+    if r >= len(spectrum.variances_D):
         warning = "the subspace is the whole space: coverage is 1 whatever the atoms"
     elif pca.mean >= SATURATED and min(one.mean for one in found) >= SATURATED:
         warning = (
@@ -248,7 +258,9 @@ def _coverage(
     }
 
 
-def _classes(x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor) -> dict[str, Any]:
+def _classes(
+    x_ND: Tensor, spectrum: Spectrum, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor
+) -> dict[str, Any]:
     """Return answer classes as truth: their share of the variance, and which atoms are class means."""
     truth = class_truth(x_ND, p, task)
     each = zip(saes.weights.W_dec, live_SF, strict=True)
@@ -256,9 +268,9 @@ def _classes(x_ND: Tensor, p: int, task: Any, saes: TrainedSaes, live_SF: Tensor
     size = max(1, round(float(live_SF.sum()) / len(live_SF)))
     count, width = truth.means.shape
     controls = {
-        "pca": pca_directions(x_ND),
+        "pca": pca_directions(spectrum),
         "random": random_directions(size, width, 0),
-        "random_covariance": random_directions(size, width, 0, x_ND),
+        "random_covariance": random_directions(size, width, 0, spectrum),
     }
     beside = {name: match_classes(atoms, truth.means) for name, atoms in controls.items()}
     return {

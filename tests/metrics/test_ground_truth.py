@@ -304,12 +304,28 @@ class TestRecovery:
                 gt.recover(torch.eye(6), (self.first,), live)
 
 
+def spectrum(x_ND: torch.Tensor) -> gt.Spectrum:
+    return gt.Spectrum.of(torch.cov(x_ND.T.double(), correction=0))
+
+
 class TestBaselines:
+    def test_a_spectrum_has_the_largest_variance_first_and_none_below_zero(self) -> None:
+        """By hand: [[2, 1], [1, 2]] has variance 3 along (1, 1)/√2 and 1 along (1, −1)/√2; the third axis has
+        none, which rounding may make negative."""
+        covariance = torch.tensor([[2.0, 1.0, 0.0], [1.0, 2.0, 0.0], [0.0, 0.0, -1e-12]])
+        variances, axes = gt.Spectrum.of(covariance)
+        assert variances.tolist() == pytest.approx([3.0, 1.0, 0.0], abs=1e-6)
+        assert float(variances.min()) == 0.0
+        assert axes[:, 0].abs().tolist() == pytest.approx([0.5**0.5, 0.5**0.5, 0.0], abs=1e-6)
+        assert float(axes[0, 0] * axes[1, 0]) == pytest.approx(0.5, abs=1e-6)
+        shaped = gt.Spectrum(variances, axes).shape(torch.eye(3, dtype=torch.float64))
+        torch.testing.assert_close(shaped.T @ shaped, covariance.double(), atol=1e-6, rtol=0)
+
     def test_pca_finds_planted_planes_and_random_does_not(self) -> None:
         x, truth = planted()
         existing = gt.planes(x, P, KEYS).existing
         neurons = torch.cat([ring(basis, [10, 130, 250]) for basis in truth.values()])
-        scores = gt.baselines(x, existing, 256, neurons, seeds=range(3))
+        scores = gt.baselines(spectrum(x), existing, 256, neurons, seeds=range(3))
         assert set(scores) == {"neurons", "pca", "random", "random_covariance"}
         assert (scores["neurons"][0].recall, scores["neurons"][0].precision) == (1.0, 1.0)
         # The planes of a and b have equal variance, so principal axes may mix those two.
@@ -326,7 +342,7 @@ class TestBaselines:
         angle = 2 * torch.pi * 3 * arguments(P)["a+b"] / P
         x = torch.stack([angle.cos(), angle.sin(), torch.zeros_like(angle)], 1)
         existing = gt.planes(x, P, (3,)).existing
-        scores = gt.baselines(x, existing, 8, seeds=(0,))
+        scores = gt.baselines(spectrum(x), existing, 8, seeds=(0,))
         assert scores["neurons"][0].n_live == 6
         assert scores["neurons"][0].recall == 1.0
         assert scores["neurons"][0].precision == pytest.approx(4 / 6)
@@ -334,7 +350,7 @@ class TestBaselines:
     def test_pca_keeps_the_leading_directions_with_both_signs(self) -> None:
         generator = torch.Generator().manual_seed(0)
         x = torch.randn(2000, 3, generator=generator) * torch.tensor([10.0, 5.0, 0.1]) + 3
-        directions = gt.pca_directions(x)
+        directions = gt.pca_directions(spectrum(x))
         assert directions.shape == (4, 3)
         torch.testing.assert_close(directions[:2], -directions[2:])
         assert float(directions[0, 0].abs()) == pytest.approx(1.0, abs=0.01)
@@ -343,7 +359,7 @@ class TestBaselines:
         x = torch.randn(500, 2, generator=torch.Generator().manual_seed(0)) * torch.tensor(
             [3.0, 0.1]
         )
-        directions = gt.random_directions(4000, 2, 1, x)
+        directions = gt.random_directions(4000, 2, 1, spectrum(x))
         wanted = torch.cov(x.T.double())
         torch.testing.assert_close(torch.cov(directions.T), wanted, rtol=0.1, atol=0.02)
         assert torch.equal(gt.random_directions(5, 4, 7), gt.random_directions(5, 4, 7))

@@ -10,6 +10,7 @@ import torch
 
 from engine.metrics import activation_maps, fourier, ground_truth
 from engine.metrics.fourier import Task
+from engine.subjects.surrogate import moments
 from tests.metrics import oracle, oracle_grid
 
 # Multiplication has groups of even order: 4, 6 and 10, whose last frequency has no sine.
@@ -268,7 +269,8 @@ def test_recall_and_precision(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(3))
 def test_principal_directions(seed: int) -> None:
     x = np.random.default_rng(seed).normal(size=(60, 5)) * [5, 3, 1, 0.3, 0.1] + 7
-    ours = ground_truth.pca_directions(torch.tensor(x), 0.95).numpy()
+    spectrum = ground_truth.Spectrum.of(moments(torch.tensor(x))[1])
+    ours = ground_truth.pca_directions(spectrum, 0.95).numpy()
     values, vectors = np.linalg.eigh(np.cov(x.T))
     order = np.argsort(values)[::-1]
     needed = next(m for m in range(1, 6) if values[order[:m]].sum() >= 0.95 * values.sum())

@@ -19,7 +19,8 @@ torch.backends.fp32_precision = "tf32"  # a library that wants it everywhere
 torch.set_float32_matmul_precision("medium")
 numerics.configure(1, True, tf32={tf32})
 legacy = [torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32]
-print(json.dumps([numerics.in_force("cpu"), legacy, torch.get_float32_matmul_precision()]))
+compiler = "torch._inductor" in sys.modules
+print(json.dumps([numerics.in_force("cpu"), legacy, torch.get_float32_matmul_precision(), compiler]))
 """
 
 
@@ -28,7 +29,7 @@ print(json.dumps([numerics.in_force("cpu"), legacy, torch.get_float32_matmul_pre
 def test_each_backend_has_its_precision_whatever_was_asked_globally(tf32: bool) -> None:
     """In a process of its own: the switches are the process's."""
     command = [sys.executable, "-c", _ASK.format(tf32=tf32)]
-    told, older, matmul = json.loads(subprocess.check_output(command, text=True))
+    told, older, matmul, compiler = json.loads(subprocess.check_output(command, text=True))
     on_cuda = "tf32" if tf32 else "ieee"
     assert told["float32_precision"] == {
         **dict.fromkeys(numerics.CUDA_OPERATIONS, on_cuda),
@@ -38,6 +39,16 @@ def test_each_backend_has_its_precision_whatever_was_asked_globally(tf32: bool) 
     assert told["deterministic"] is True
     assert older == [tf32, tf32], "torch tells neither once the older switches differ"
     assert matmul == ("high" if tf32 else "highest")
+    assert not compiler, "its settings take a second to load, for every job"
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_kernels_are_deterministic_where_they_must_be(wanted: bool) -> None:
+    """Anything else is an error, not a warning."""
+    ask = f"from engine.stages import numerics; numerics.configure(1, {wanted}); import torch"
+    command = f"{ask}; print(torch.get_deterministic_debug_mode())"
+    said = subprocess.check_output([sys.executable, "-c", command], text=True)
+    assert said.strip() == ("2" if wanted else "0"), "2 is an error, 0 is nothing"
 
 
 class Older(SimpleNamespace):

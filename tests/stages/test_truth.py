@@ -25,6 +25,7 @@ from engine.stages.truth import Truth, score_modular
 from engine.study.sae import ReLU
 from engine.study.subject import Modular, Planted
 from engine.subjects.planted import make_planted, save_planted
+from engine.subjects.surrogate import moments
 from tests.subjects.networks import made_up
 
 P, KEYS, D, HOOK = 13, (1, 2), 6, "blocks.0.hook_resid_post"
@@ -88,7 +89,10 @@ def scored(run: RunDirectory, x_ND: Tensor, saes: TrainedSaes) -> Truth:
     start = saes_of(drawn, x_ND)
     held_out = torch.arange(0, len(x_ND), 3)
     stability = stable(saes.weights.W_dec, live_SF)
-    return score_modular(SUBJECT, run, HOOK, x_ND, saes, start, live_SF, stability, held_out)
+    covariance_DD = moments(x_ND)[1]
+    return score_modular(
+        SUBJECT, run, HOOK, x_ND, covariance_DD, saes, start, live_SF, stability, held_out
+    )
 
 
 def summary_of(truth: Truth) -> dict[str, Any]:
@@ -228,8 +232,9 @@ def test_a_wholly_dead_cohort_is_scored_and_says_that_nothing_is_live(clock: Run
     dead = TrainedSaes(saes.config, SEEDS, saes.weights, 1.0, torch.zeros(3, 8), len(x_ND))
     live_SF = torch.zeros(3, 8, dtype=torch.bool)
     stability = stable(dead.weights.W_dec, live_SF)
+    covariance_DD, held_out = moments(x_ND)[1], torch.arange(0, len(x_ND), 3)
     truth = score_modular(
-        SUBJECT, clock, HOOK, x_ND, dead, dead, live_SF, stability, torch.arange(0, len(x_ND), 3)
+        SUBJECT, clock, HOOK, x_ND, covariance_DD, dead, dead, live_SF, stability, held_out
     )
     summary = summary_of(truth)
     assert summary["recall"]["per_seed"] == [0.0] * 3
@@ -327,7 +332,7 @@ def test_planted_data_say_why_nothing_is_ablated(tmp_path: Path, generator: str)
     run.finish({})
     saes = saes_of(data.features, data.activations)
     live = torch.ones(3, len(data.features), dtype=torch.bool)
-    truth = score_planted(run, data.activations, saes, live)
+    truth = score_planted(run, moments(data.activations)[1], saes, live)
     assert truth.summary is not None
     for part in ("causal", "ablation", "frequency_ablation", "clock"):
         assert "no model" in truth.summary[part]["missing"]
