@@ -35,9 +35,11 @@ def test_matched_size_recovers_the_features() -> None:
     data = make_planted(SPARSE)
     cohort, rows = decoders(data, 64, 4)
     truth = [matched(data.features, seed).mean().item() for seed in rows]
-    assert min(truth) >= 0.93
-    assert matched(*rows).mean().item() >= 0.90
-    assert min(cohort.quality().explained_variance) >= 0.89
+    # Which seed comes how far depends on rounding, which processors do differently. Of eight seeds after these
+    # ten epochs: .930 to .969, pairs .876 to .935, explained variance .891 to .912; chance is .376.
+    assert min(truth) >= 0.90
+    assert matched(*rows).mean().item() >= 0.85
+    assert min(cohort.quality().explained_variance) >= 0.88
 
 
 def test_redundant_size_recovers_all_but_is_less_stable() -> None:
