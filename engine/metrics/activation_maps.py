@@ -21,6 +21,7 @@ from engine.metrics.ground_truth import (
     grid_moments,
     marginal_spectrum,
 )
+from engine.metrics.parallel import side_by_side
 
 HARMONICS = (1, 2, 3)
 """Multiples of k in a frequency family: rectifying cos puts power into 2k (.15), then 3k."""
@@ -29,7 +30,7 @@ LOCAL_LEVEL = 0.1
 CONSTANT = 1e-14
 """Share of a map's mean square below which its variance is rounding."""
 
-_CHUNK = 1024
+_CHUNK = 256
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ def score_features(
     if F_RF.ndim != 2 or F_RF.shape[1] == 0:
         raise InputError("features", f"shape {tuple(F_RF.shape)}", f"[{p * p}, features]")
     # In chunks: a float64 copy of all maps at once would dominate the memory of the analysis.
-    chunks = [_moments(part, p, task) for part in torch.split(F_RF, _CHUNK, dim=1)]
+    chunks = side_by_side(lambda part: _moments(part, p, task), torch.split(F_RF, _CHUNK, dim=1))
     pi_KF, eta2, classes_NF = (torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True))
     best = pi_KF.max(0)
     # numpy, because torch takes ten times as long to sum booleans down the rows.

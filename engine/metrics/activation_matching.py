@@ -28,11 +28,10 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics import fourier
-from engine.metrics.assignment import assignment
-from engine.metrics.matching import nearest_both
+from engine.metrics.matching import Match
 from engine.metrics.nulls import kappa
 from engine.metrics.parallel import side_by_side
-from engine.metrics.similarity import LIVE_COUNT, all_finite, mean_max
+from engine.metrics.similarity import LIVE_COUNT, all_finite
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean
 
 Floats = NDArray[np.float64]
@@ -244,15 +243,15 @@ def match_values(mine: Maps, theirs: Maps) -> list[float]:
     assignment of largest total correlation; the Jaccard index is that of the same partners.
     """
     r_AB = mine.units_AR @ theirs.units_AR.T
-    pair = assignment(r_AB)
-    best_A, best_B = (nearest.numpy() for nearest in nearest_both(r_AB))
+    pair, nearest = Match.of(r_AB)
+    best_A, best_B = nearest.column_A.numpy(), nearest.row_B.numpy()
     supports = (
         jaccard(mine.on_AB, theirs.on_AB[best_A]).mean()
         + jaccard(mine.on_AB[best_B], theirs.on_AB).mean()
     ) / 2
     rows, columns = pair.rows.numpy(), pair.columns.numpy()
     return [
-        mean_max(r_AB),
+        nearest.mean,
         float(r_AB[pair.rows, pair.columns].mean()),
         float(supports),
         float(jaccard(mine.on_AB[rows], theirs.on_AB[columns]).mean()),

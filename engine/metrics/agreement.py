@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engine.errors import InputError
-from engine.metrics.assignment import Assignment
+from engine.metrics.matching import Match
 from engine.metrics.nulls import Null, StepZero, kappa
 from engine.metrics.similarity import Sign
 from engine.metrics.uncertainty import Verdict
@@ -104,10 +104,8 @@ class Stability:
     agreements: tuple[Agreement, ...]
     step_zero: StepZero | None
     features: FeatureAgreement
-    matchings: Mapping[SubsetName, Mapping[tuple[int, int], Assignment]] = field(
-        default_factory=dict
-    )
-    """Which rows of a subset were matched one to one, for each pair of seeds s < t; places count its rows."""
+    matches: Mapping[SubsetName, Mapping[tuple[int, int], Match]] = field(default_factory=dict)
+    """How the rows of a subset match, for each pair of seeds s < t; places count its rows."""
 
     def agreement(self, metric: str, subset: SubsetName = "all") -> Agreement:
         """The agreement of that name; raises InputError if there is none."""

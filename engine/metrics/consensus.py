@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engine.errors import InputError
-from engine.metrics.matching import check_tau, mutual_neighbours
+from engine.metrics.matching import Nearest, check_tau
 from engine.metrics.similarity import Sign, check_sign, cosine_matrix, unit_rows
 
 Floats = NDArray[np.float64]
@@ -82,13 +82,12 @@ def _between(sizes: Integers, low: int, high: int) -> NDArray[np.bool_]:
     return (sizes >= low) & (sizes <= high)
 
 
-def mutual_links(cosine_AB: Tensor, tau: float) -> Links:
+def mutual_links(nearest: Nearest, tau: float) -> Links:
     """Return the rows and columns that are each other's nearest with a cosine of at least τ."""
     check_tau(tau)
-    nearest_A, mutual_A = mutual_neighbours(cosine_AB)
-    rows = (mutual_A & (cosine_AB.amax(1) >= tau)).nonzero().flatten()
-    cosine = cosine_AB[rows, nearest_A[rows]].double()
-    return Links(rows.cpu().numpy(), nearest_A[rows].cpu().numpy(), cosine.cpu().numpy())
+    rows = (nearest.mutual_A & (nearest.cosine_A >= tau)).nonzero().flatten()
+    cosine = nearest.cosine_A[rows].double()
+    return Links(rows.numpy(), nearest.column_A[rows].numpy(), cosine.numpy())
 
 
 def find_consensus(
@@ -105,7 +104,7 @@ def find_consensus(
     links = {}
     for s, t in combinations(range(len(places)), 2):
         cosine_AB = cosine_matrix(decoders_SFD[s][kept_SF[s]], decoders_SFD[t][kept_SF[t]], sign)
-        found = mutual_links(cosine_AB, tau)
+        found = mutual_links(Nearest.of(cosine_AB), tau)
         links[s, t] = Links(places[s][found.first], places[t][found.second], found.cosine)
     return consensus_of(links, decoders_SFD, kept_SF, tau, sign)
 

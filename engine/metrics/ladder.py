@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engine.metrics.assignment import Assignment, assignment
-from engine.metrics.matching import EncoderRows, pair_values
+from engine.metrics.matching import EncoderRows, Match, pair_values
 from engine.metrics.nulls import (
     Law,
     Null,
@@ -88,11 +87,11 @@ def pair_table(
     decoders: Sequence[Tensor],
     encoders: Sequence[Tensor] | None,
     setting: Setting,
-    matchings: dict[tuple[int, int], Assignment] | None = None,
+    matches: dict[tuple[int, int], Match] | None = None,
 ) -> Floats:
     """Every metric of every pair of seeds [M, S, S], symmetric, NaN on the diagonal.
 
-    The decoders' matching of each pair s < t is left in `matchings`, if that is given.
+    How the decoders of each pair s < t match is left in `matches`, if that is given.
     """
     n_seeds = len(decoders)
     n_metrics = 2 + 2 * len(setting.taus)
@@ -105,10 +104,10 @@ def pair_table(
         strict = None
         if encoders is not None:
             strict = EncoderRows.of(encoders[s], encoders[t], setting.sign)
-        matching = assignment(decoder_AB)
-        if matchings is not None:
-            matchings[pair] = matching
-        return pair_values(decoder_AB, setting.taus, strict, matching)
+        match = Match.of(decoder_AB)
+        if matches is not None:
+            matches[pair] = match
+        return pair_values(decoder_AB, setting.taus, strict, match)
 
     pairs = list(combinations(range(n_seeds), 2))
     for (s, t), values in zip(pairs, side_by_side(measure, pairs), strict=True):

@@ -19,7 +19,6 @@ from engine.metrics.similarity import (
     Sign,
     check_dictionary,
     cosine_matrix,
-    mean_max,
     nonzero_cosines,
     scaled_rows,
     unit_cosines,
@@ -94,43 +93,75 @@ def truth_match(
     return TruthMatch(float(cosine_P.mean()), hits / n_truth, hits / n_live, tau, n_live, n_truth)
 
 
-def nearest_both(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
-    """Each row's nearest column [A] and each column's nearest row [B], on the CPU; of equal ones the first."""
-    cosine_AB = cosine_AB.detach().cpu()
-    # Of a million entries numpy finds those of rows that lie in one piece in a tenth of the time that torch
-    # takes, and those of columns, copied into rows, in less than half.
-    nearest_A, nearest_B = (
-        torch.from_numpy(rows.contiguous().numpy().argmax(1)) for rows in (cosine_AB, cosine_AB.T)
-    )
-    return nearest_A, nearest_B
+class Nearest(NamedTuple):
+    """The largest of each row and of each column of a matrix, on the CPU; of equal ones the first."""
+
+    column_A: Tensor
+    cosine_A: Tensor
+    row_B: Tensor
+    cosine_B: Tensor
+
+    @classmethod
+    def of(cls, cosine_AB: Tensor) -> Nearest:
+        """Of a matrix that is read twice, however many measures need them."""
+        cosine_AB = cosine_AB.detach().cpu()
+        # Of a million entries numpy finds those of rows that lie in one piece in a tenth of the time that torch
+        # takes, and those of columns, copied into rows, in less than half.
+        column_A, row_B = (
+            torch.from_numpy(rows.contiguous().numpy().argmax(1))
+            for rows in (cosine_AB, cosine_AB.T)
+        )
+        cosine_A = cosine_AB[torch.arange(len(column_A)), column_A]
+        return cls(column_A, cosine_A, row_B, cosine_AB[row_B, torch.arange(len(row_B))])
+
+    @property
+    def T(self) -> Nearest:
+        """The same of the matrix turned over."""
+        return Nearest(self.row_B, self.cosine_B, self.column_A, self.cosine_A)
+
+    @property
+    def mutual_A(self) -> Tensor:
+        """Whether each row's nearest column has that row for its nearest."""
+        return self.row_B[self.column_A] == torch.arange(len(self.column_A))
+
+    @property
+    def mean(self) -> float:
+        """½(mean over rows + mean over columns): `mean_max` of the matrix."""
+        return float(self.cosine_A.mean() + self.cosine_B.mean()) / 2
 
 
-def mutual_neighbours(cosine_AB: Tensor) -> tuple[Tensor, Tensor]:
-    """For each row: its nearest column [A], and whether that column's nearest row is it [A]."""
-    nearest_A, nearest_B = nearest_both(cosine_AB)
-    return nearest_A, nearest_B[nearest_A] == torch.arange(len(nearest_A))
+class Match(NamedTuple):
+    """How the features of two seeds fit each other."""
+
+    pair: Assignment
+    """One to one."""
+    nearest: Nearest
+    """Many to one."""
+
+    @classmethod
+    def of(cls, cosine_AB: Tensor) -> Match:
+        """Of the cosines of all with all."""
+        return cls(assignment(cosine_AB), Nearest.of(cosine_AB))
 
 
-def best_two(cosine_AB: Tensor, nearest_A: Tensor) -> tuple[Tensor, Tensor]:
-    """Largest cosine of each row [A], at its nearest column, and the largest of its other columns [A].
+def runner_up(cosine_AB: Tensor, nearest_A: Tensor) -> Tensor:
+    """The largest cosine of each row [A] but that at its nearest column; NaN of a single column.
 
-    Of a single column the second is NaN. Equal cosines count twice: a feature with two matches as good
-    as each other has no margin.
+    Equal cosines count twice: a feature with two matches as good as each other has no margin.
     """
-    place_A1 = nearest_A.unsqueeze(1)
-    best_A1 = cosine_AB.gather(1, place_A1)
     if cosine_AB.shape[1] == 1:
-        return best_A1.squeeze(1), torch.full_like(best_A1.squeeze(1), torch.nan)
+        return torch.full_like(cosine_AB[:, 0], torch.nan)
+    place_A1 = nearest_A.unsqueeze(1).to(cosine_AB.device)
+    best_A1 = cosine_AB.gather(1, place_A1)
     # Without its best, a row's largest is its second: a fifth of the time of `topk`, and no copy.
     cosine_AB.scatter_(1, place_A1, -torch.inf)
     second_A = cosine_AB.amax(1)
     cosine_AB.scatter_(1, place_A1, best_A1)
-    return best_A1.squeeze(1), second_A
+    return second_A
 
 
-def two_sided(count: int, cosine_AB: Tensor) -> float:
+def two_sided(count: int, n_a: int, n_b: int) -> float:
     """½(count/n_A + count/n_B): the share of features in `count` pairs, averaged over sides."""
-    n_a, n_b = cosine_AB.shape
     return (count / n_a + count / n_b) / 2
 
 
@@ -157,7 +188,7 @@ def shared_fraction(
         raise InputError("encoders", "go with strict=True", "both, or neither")
     cosine_AB = nonzero_cosines(a_AD, b_BD, sign)
     if encoders is None:
-        return shared(cosine_AB, [tau])[0]
+        return _shares(Nearest.of(cosine_AB), [tau])[0]
     for name, encoder, decoder in zip("AB", encoders, (a_AD, b_BD), strict=True):
         if encoder.shape != decoder.shape:
             raise InputError(f"encoder {name}", "is not of its decoder's shape", "rows [n, d_in]")
@@ -169,10 +200,11 @@ def shared_fraction(
     return _strict_shares(cosine_AB, rows, assignment(cosine_AB), [tau])[0]
 
 
-def shared(cosine_AB: Tensor, taus: Sequence[float]) -> list[float]:
-    """`shared_fraction` of a cosine matrix: mutual nearest neighbours with cosine >= each tau."""
-    mutual_cosines = cosine_AB.amax(1)[mutual_neighbours(cosine_AB)[1]]
-    return [two_sided(int((mutual_cosines >= tau).sum()), cosine_AB) for tau in taus]
+def _shares(nearest: Nearest, taus: Sequence[float]) -> list[float]:
+    """`shared_fraction`: mutual nearest neighbours with cosine >= each tau."""
+    mutual_P = nearest.cosine_A[nearest.mutual_A]
+    sizes = len(nearest.cosine_A), len(nearest.cosine_B)
+    return [two_sided(int((mutual_P >= tau).sum()), *sizes) for tau in taus]
 
 
 class EncoderRows(NamedTuple):
@@ -214,7 +246,7 @@ def _strict_shares(
     partner_A = torch.full((decoder_AB.shape[0],), -1)
     partner_A[encoder_pair.rows] = encoder_pair.columns
     agree_P = partner_A[rows_P] == columns_P
-    return [two_sided(int((agree_P & (least_P >= tau)).sum()), decoder_AB) for tau in taus]
+    return [two_sided(int((agree_P & (least_P >= tau)).sum()), *decoder_AB.shape) for tau in taus]
 
 
 def metric_names(taus: tuple[float, ...], *, strict: bool = False) -> tuple[str, ...]:
@@ -228,19 +260,19 @@ def pair_values(
     cosine_AB: Tensor,
     taus: tuple[float, ...],
     encoders: EncoderRows | None = None,
-    pair: Assignment | None = None,
+    match: Match | None = None,
 ) -> list[float]:
     """Every metric of one pair of dictionaries, ordered as `metric_names(taus, strict=True)`.
 
-    `pair` is the cosines' matching, where it is known.
+    `match` is that of the cosines, where it is known.
 
     Without encoders the strict shares are those of tied weights: Hungarian pairs with decoder
     cosine >= tau, which is the most that any encoders could give.
     """
-    pair = pair or assignment(cosine_AB)
+    pair, nearest = match or Match.of(cosine_AB)
     matched_P = cosine_AB.cpu()[pair.rows, pair.columns]
-    values = [mean_max(cosine_AB), float(matched_P.mean())]
-    values += shared(cosine_AB, taus)
+    values = [nearest.mean, float(matched_P.mean()), *_shares(nearest, taus)]
     if encoders is None:
-        return values + [two_sided(int((matched_P >= tau).sum()), cosine_AB) for tau in taus]
+        sizes = cosine_AB.shape
+        return values + [two_sided(int((matched_P >= tau).sum()), *sizes) for tau in taus]
     return values + _strict_shares(cosine_AB, encoders, pair, taus)

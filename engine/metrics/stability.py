@@ -19,9 +19,8 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.agreement import Agreement, FeatureAgreement, Stability, SubsetName, define
-from engine.metrics.assignment import Assignment
 from engine.metrics.ladder import Setting, make_ladder, pair_table, surrogate_null
-from engine.metrics.matching import best_two, check_tau, metric_names, mutual_neighbours
+from engine.metrics.matching import Match, Nearest, check_tau, metric_names, runner_up
 from engine.metrics.nulls import (
     Null,
     StepZero,
@@ -111,7 +110,7 @@ def measure_stability(
     live = _subset("live", decoders_SFD, live_SF, encoders_SFD, surrogate_SFD, surrogate_live_SF)
     features_of = partial(_features, decoders_SFD, activation_covariance_DD, sign)
     start_of = partial(_start, initial_SFD, sign)
-    (agreements, matchings), (features, start) = together(
+    (agreements, matches), (features, start) = together(
         partial(_both, every, live, setting, beside), partial(together, features_of, start_of)
     )
     return Stability(
@@ -122,7 +121,7 @@ def measure_stability(
         agreements=tuple(agreements),
         step_zero=start,
         features=features,
-        matchings=matchings,
+        matches=matches,
     )
 
 
@@ -220,12 +219,12 @@ def _twins_are_live(beside: Beside | None) -> bool:
 
 def _both(
     every: _Subset, live: _Subset, setting: Setting, beside: Beside | None
-) -> tuple[list[Agreement], dict[SubsetName, dict[tuple[int, int], Assignment]]]:
-    """All metrics of all and of live features, and the matchings of both."""
+) -> tuple[list[Agreement], dict[SubsetName, dict[tuple[int, int], Match]]]:
+    """All metrics of all and of live features, and how their pairs match."""
     same = _same(every, live) and _twins_are_live(beside)
     # Live features carry the headline where there are any in every seed: rungs of the others cost as much
     # again, and nothing is decided by them.
-    found: dict[SubsetName, dict[tuple[int, int], Assignment]] = {"all": {}, "live": {}}
+    found: dict[SubsetName, dict[tuple[int, int], Match]] = {"all": {}, "live": {}}
     of_every = partial(
         _agreements, every, setting, beside, found["all"], rungs=same or bool(live.reason)
     )
@@ -243,18 +242,18 @@ def _agreements(
     subset: _Subset,
     setting: Setting,
     beside: Beside | None,
-    matchings: dict[tuple[int, int], Assignment],
+    matches: dict[tuple[int, int], Match],
     *,
     rungs: bool,
 ) -> list[Agreement]:
     """All metrics of one subset; `rungs` is whether N4 and N6 are measured on it, or only listed.
 
-    The matching of each pair of seeds is left in `matchings`.
+    How each pair of seeds matches is left in `matches`.
     """
     names = metric_names(setting.taus, strict=subset.encoders is not None)
     if subset.reason:
         return [_missing(name, subset, setting) for name in names]
-    observed_MSS = pair_table(subset.decoders, subset.encoders, setting, matchings)
+    observed_MSS = pair_table(subset.decoders, subset.encoders, setting, matches)
     surrogate_MSS: Sequence[Floats | None] = [None] * len(names)
     if subset.surrogate is not None:
         found_MSS = list(pair_table(subset.surrogate, None, setting))
@@ -378,13 +377,13 @@ def _features(decoders_SFD: Tensor, covariance_DD: Tensor | None, sign: Sign) ->
     def compare(pair: tuple[int, int]) -> None:
         s, t = pair
         cosine_AB = unit_cosines(units[s].rows, units[t].rows, sign)
-        for a, b, oriented_AB in ((s, t, cosine_AB), (t, s, cosine_AB.T)):
-            nearest, mutual = mutual_neighbours(oriented_AB)
-            nearest_A = nearest.cpu().numpy()
-            best_A, runner_up_A = (x.cpu().numpy() for x in best_two(oriented_AB, nearest))
-            best_SSF[a, b, kept[a]], runner_up_SSF[a, b, kept[a]] = best_A, runner_up_A
-            partner_SSF[a, b, kept[a]] = kept[b][nearest_A]
-            again_SSF[a, b, kept[a]] = mutual.cpu().numpy() & (best_A >= FOUND_AGAIN)
+        both = Nearest.of(cosine_AB)
+        for a, b, oriented_AB, near in ((s, t, cosine_AB, both), (t, s, cosine_AB.T, both.T)):
+            best_A = near.cosine_A.numpy()
+            best_SSF[a, b, kept[a]] = best_A
+            runner_up_SSF[a, b, kept[a]] = runner_up(oriented_AB, near.column_A).cpu().numpy()
+            partner_SSF[a, b, kept[a]] = kept[b][near.column_A.numpy()]
+            again_SSF[a, b, kept[a]] = near.mutual_A.numpy() & (best_A >= FOUND_AGAIN)
             p_isotropic_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), d, sign)
             if rank is not None:
                 p_effective_SSF[a, b, kept[a]] = max_cos_p(best_A, len(kept[b]), rank, sign)

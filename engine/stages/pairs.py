@@ -15,6 +15,7 @@ from torch import Tensor
 
 from engine.metrics.assignment import Assignment, assignment
 from engine.metrics.consensus import Links, mutual_links
+from engine.metrics.matching import Match, Nearest
 from engine.metrics.parallel import side_by_side
 from engine.metrics.similarity import Sign, cosine_matrix
 from engine.metrics.stability import FOUND_AGAIN
@@ -61,27 +62,25 @@ def enough_pairs(side: Side) -> list[Pair]:
 
 
 def walk(
-    side: Side,
-    sign: Sign,
-    matched: Collection[Pair],
-    known_pairs: Mapping[Pair, Assignment] | None = None,
+    side: Side, sign: Sign, matched: Collection[Pair], known: Mapping[Pair, Match] | None = None
 ) -> Found:
-    """Compare every pair of seeds once; match one to one the pairs that are named, or take what is known."""
+    """Compare every pair of seeds once, if it is not known how they match; match one to one those named."""
     rows = side.rows
     places = [kept_F.nonzero().flatten() for kept_F in side.kept_SF]
     found = Found(np.full((len(rows), len(rows)), np.nan), {}, {})
 
     def compare(pair: Pair) -> None:
         s, t = pair
-        cosine_AB = cosine_matrix(rows[s], rows[t], sign)
-        found.mmcs_SS[s, t] = float(cosine_AB.amax(1).mean())
-        found.mmcs_SS[t, s] = float(cosine_AB.amax(0).mean())
-        links = mutual_links(cosine_AB, FOUND_AGAIN)
+        one_to_one, nearest = (known or {}).get(pair) or _compared(
+            cosine_matrix(rows[s], rows[t], sign), pair in matched
+        )
+        found.mmcs_SS[s, t] = float(nearest.cosine_A.mean())
+        found.mmcs_SS[t, s] = float(nearest.cosine_B.mean())
+        links = mutual_links(nearest, FOUND_AGAIN)
         first, second = places[s].numpy()[links.first], places[t].numpy()[links.second]
         found.links[pair] = Links(first, second, links.cosine)
-        if pair in matched:
-            match = (known_pairs or {}).get(pair) or assignment(cosine_AB)
-            found.matched[pair] = (places[s][match.rows], places[t][match.columns])
+        if pair in matched and one_to_one is not None:
+            found.matched[pair] = (places[s][one_to_one.rows], places[t][one_to_one.columns])
 
     pairs = list(combinations(range(len(rows)), 2))
     side_by_side(compare, pairs)
@@ -90,3 +89,7 @@ def walk(
         links={pair: found.links[pair] for pair in pairs},
         matched={pair: found.matched[pair] for pair in pairs if pair in found.matched},
     )
+
+
+def _compared(cosine_AB: Tensor, one_to_one: bool) -> tuple[Assignment | None, Nearest]:
+    return assignment(cosine_AB) if one_to_one else None, Nearest.of(cosine_AB)

@@ -91,7 +91,7 @@ def measure_similarity(
     n_seeds = len(saes.seeds)
     pairs = list(combinations(range(n_seeds), 2))
     # Of the same rows in the same order: matching them again would give the same, and take as long.
-    found = walk(ours, sign, pairs, stability.matchings.get(subset, {}))
+    found = walk(ours, sign, pairs, stability.matches.get(subset, {}))
     other = None if theirs is None else walk(theirs, sign, enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)
     twin_rows = None if theirs is None else theirs.rows

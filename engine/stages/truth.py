@@ -113,15 +113,13 @@ def score_modular(
         )
         scores.append((recovery, maps))
         effects.append(effect)
-    first = start.select(start.seeds[0])
-    untrained = model.splice(first.decode(latents(start, 0, x_ND, z_NF)[None])[0])
     parts: list[Callable[[], dict[str, Any]]] = [
         lambda: _plane_summary(found, scores, rank),
         lambda: {"baselines": _baselines(run, hook, spectrum, found, rank, saes.config.d_sae)},
         lambda: {"features": _map_summary([maps for _, maps in scores], live_SF)},
         lambda: _classes(x_ND, spectrum, p, task, saes, live_SF),
         lambda: {"coverage": _coverage(spectrum, found.existing, rank, saes, live_SF)},
-        lambda: summarise(model, untrained, effects),
+        lambda: summarise(model, _untrained(model, start, x_ND, z_NF), effects),
         lambda: {"clock": measure_clock(subject, problem, network, model.clean_NC)},
     ]
     told = side_by_side(lambda part: part(), parts)
@@ -131,6 +129,14 @@ def score_modular(
     columns = [_modular_columns(*score, found) for score in scores]
     warnings = _power_warnings(scores[0][0].null, rank)
     return Truth(summary, columns, tuple(found.existing), recovered, warnings)
+
+
+def _untrained(
+    model: Interventions, start: TrainedSaes, x_ND: Tensor, z_NF: Tensor
+) -> dict[str, float]:
+    """Return what is left of the answers behind an SAE that was not trained; latents go to `z_NF`."""
+    z_NF = latents(start, 0, x_ND, z_NF)
+    return model.splice(start.select(start.seeds[0]).decode(z_NF[None])[0])
 
 
 def _baselines(

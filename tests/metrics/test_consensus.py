@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.errors import InputError
 from engine.metrics.consensus import Links, consensus_of, find_consensus, mutual_links
+from engine.metrics.matching import Nearest
 
 EVERY = torch.ones(3, 3, dtype=torch.bool)
 
@@ -110,7 +111,7 @@ def test_opposite_features_are_one_only_without_sign() -> None:
 
 def test_links_need_both_sides_and_the_threshold() -> None:
     cosine = torch.tensor([[0.9, 0.1, 0.0], [0.95, 0.2, 0.1], [0.1, 0.3, 0.6]])
-    found = mutual_links(cosine, 0.7)
+    found = mutual_links(Nearest.of(cosine), 0.7)
     assert (found.first.tolist(), found.second.tolist()) == ([1], [0])
     assert found.cosine == pytest.approx([0.95])
 

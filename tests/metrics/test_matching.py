@@ -11,13 +11,12 @@ from engine.errors import InputError
 from engine.metrics.assignment import assignment
 from engine.metrics.matching import (
     EncoderRows,
-    best_two,
+    Nearest,
     gt_mcc,
     matched_mcc,
     metric_names,
-    mutual_neighbours,
-    nearest_both,
     pair_values,
+    runner_up,
     shared_fraction,
     truth_match,
 )
@@ -85,35 +84,42 @@ def test_duplicates_fool_the_many_to_one_mean_but_not_the_matching() -> None:
 def test_the_second_best_of_a_row_by_hand() -> None:
     cosines = torch.tensor([[0.9, 0.2, 0.6], [-0.5, -0.1, -0.8], [0.7, 0.7, 0.3]])
     before = cosines.clone()
-    best, second = best_two(cosines, cosines.argmax(1))
-    assert best.tolist() == pytest.approx([0.9, -0.1, 0.7])
+    second = runner_up(cosines, cosines.argmax(1))
     assert second.tolist() == pytest.approx([0.6, -0.5, 0.7]), "two equal ones have no margin"
     assert torch.equal(cosines, before)
-    best, second = best_two(cosines.T, cosines.argmax(0))
-    assert best.tolist() == pytest.approx([0.9, 0.7, 0.6])
+    second = runner_up(cosines.T, cosines.argmax(0))
     assert second.tolist() == pytest.approx([0.7, 0.2, 0.3])
 
 
 def test_an_only_column_has_no_second() -> None:
-    best, second = best_two(torch.tensor([[0.5], [0.25]]), torch.tensor([0, 0]))
-    assert best.tolist() == [0.5, 0.25]
-    assert second.isnan().all()
+    assert runner_up(torch.tensor([[0.5], [0.25]]), torch.tensor([0, 0])).isnan().all()
 
 
-def test_mutual_neighbours_by_hand() -> None:
-    nearest, mutual = mutual_neighbours(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.7]]))
-    assert nearest.tolist() == [0, 0, 1]
-    assert mutual.tolist() == [True, False, True]
+def test_nearest_neighbours_by_hand() -> None:
+    nearest = Nearest.of(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.75]], dtype=torch.float64))
+    assert nearest.column_A.tolist() == [0, 0, 1]
+    assert nearest.cosine_A.tolist() == [0.9, 0.8, 0.75]
+    assert nearest.row_B.tolist() == [0, 2]
+    assert nearest.cosine_B.tolist() == [0.9, 0.75]
+    assert nearest.mutual_A.tolist() == [True, False, True]
+    assert nearest.mean == pytest.approx((2.45 / 3 + 1.65 / 2) / 2)
+
+
+def test_nearest_neighbours_from_the_other_side() -> None:
+    turned = Nearest.of(torch.tensor([[0.9, 0.1], [0.8, 0.2], [0.3, 0.75]], dtype=torch.float64)).T
+    assert turned.column_A.tolist() == [0, 2]
+    assert turned.cosine_A.tolist() == [0.9, 0.75]
+    assert turned.row_B.tolist() == [0, 0, 1]
+    assert turned.cosine_B.tolist() == [0.9, 0.8, 0.75]
+    assert turned.mutual_A.tolist() == [True, True]
 
 
 def test_of_equal_neighbours_the_first_counts() -> None:
     tied = torch.tensor([[0.5, 0.5], [0.5, 0.1], [0.5, 0.5]])
-    nearest_A, nearest_B = nearest_both(tied)
-    assert nearest_A.tolist() == [0, 0, 0]
-    assert nearest_B.tolist() == [0, 0]
-    across = nearest_both(tied.T)
-    assert [side.tolist() for side in across] == [[0, 0], [0, 0, 0]]
-    assert mutual_neighbours(tied)[1].tolist() == [True, False, False]
+    nearest, across = Nearest.of(tied), Nearest.of(tied.T)
+    assert (nearest.column_A.tolist(), nearest.row_B.tolist()) == ([0, 0, 0], [0, 0])
+    assert (across.column_A.tolist(), across.row_B.tolist()) == ([0, 0], [0, 0, 0])
+    assert nearest.mutual_A.tolist() == [True, False, False]
 
 
 @pytest.mark.parametrize(("tau", "pairs"), [(0.5, 2), (0.75, 1), (0.95, 0)])
