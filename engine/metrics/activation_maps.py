@@ -22,6 +22,7 @@ from engine.metrics.ground_truth import (
     marginal_spectrum,
 )
 from engine.metrics.parallel import side_by_side
+from engine.metrics.sparsity import firings
 
 HARMONICS = (1, 2, 3)
 """Multiples of k in a frequency family: rectifying cos puts power into 2k (.15), then 3k."""
@@ -71,8 +72,7 @@ def score_features(
     chunks = side_by_side(lambda part: _moments(part, p, task), torch.split(F_RF, _CHUNK, dim=1))
     pi_KF, eta2, classes_NF = (torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True))
     best = pi_KF.max(0)
-    # numpy, because torch takes ten times as long to sum booleans down the rows.
-    density_F = torch.from_numpy((F_RF.detach().cpu().numpy() > 0).mean(0))
+    density_F = firings(F_RF).double() / len(F_RF)
     families = _harmonics(len(classes_NF), len(pi_KF))
     control = _controls(families, seed)
     peak = classes_NF.amax(0)

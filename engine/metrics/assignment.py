@@ -26,6 +26,8 @@ STAGES = ((0.02, 6), (0.005, 10))
 rounds to come there where cosines spread much: from warmer ones they start half-way."""
 FLOOR = -60.0
 """Exponents are kept above it: a product of two such numbers is still a normal float32."""
+BLOCK = 128
+"""Rows that are worked on at a time: half a megabyte of 1,024 columns."""
 
 
 class Assignment(NamedTuple):
@@ -57,32 +59,38 @@ def _matched(cosine_AB: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], N
     hence not which is the best. Potentials near those of the dual problem leave few rows that want the same
     column, and the search for augmenting paths is what takes the time. They are those of optimal transport
     with a little entropy, which Sinkhorn's scaling finds in a few products (Cuturi 2013, arXiv:1306.0895).
-    They decide how fast, never what: float32 is good enough for them.
+    They decide how fast, never what: float32 is good enough for them. Those of the rows decide nothing: the
+    search goes row by row.
     """
     A, N = cosine_AB.shape
     level_NN = np.empty((N, N))
     level_NN[:A], level_NN[A:] = cosine_AB, cosine_AB.max()
-    row_N, column_N = _potentials(torch.from_numpy(level_NN).float())
+    column_N = _potentials(torch.from_numpy(level_NN).float())
     # The least of the negative: to find the largest, scipy would make that copy itself.
-    if np.isfinite(row_N).all() and np.isfinite(column_N).all():
+    if np.isfinite(column_N).all():
         np.subtract(-column_N, level_NN, out=level_NN)
-        level_NN -= row_N[:, None]
     else:
         np.negative(level_NN, out=level_NN)
     rows_N, columns_N = linear_sum_assignment(level_NN)
     return rows_N[:A], columns_N[:A]
 
 
-def _potentials(cosine_NN: Tensor) -> tuple[Floats, Floats]:
-    """What to add to rows and to columns, so that a best matching is nearly the largest in each."""
-    added_N = torch.zeros(len(cosine_NN))
+def _potentials(cosine_NN: Tensor) -> Floats:
+    """What to add to columns, so that a best matching is nearly the largest in each row."""
+    N = len(cosine_NN)
+    added_N, kernel_NN = torch.zeros(N), torch.empty(N, N)
+    # Block by block, what is in the cache is read by all steps, and both products of a round.
+    blocks = list(zip(cosine_NN.split(BLOCK), kernel_NN.split(BLOCK), strict=True))
     for temperature, rounds in STAGES:
-        kernel_NN = cosine_NN + added_N
-        top_N1 = kernel_NN.amax(1, keepdim=True)
-        kernel_NN.sub_(top_N1).mul_(1 / temperature).clamp_min_(FLOOR).exp_()
-        column_N = torch.ones(len(cosine_NN))
+        for cosine_BN, kernel_BN in blocks:
+            torch.add(cosine_BN, added_N, out=kernel_BN)
+            kernel_BN.sub_(kernel_BN.amax(1, keepdim=True))
+            kernel_BN.mul_(1 / temperature).clamp_min_(FLOOR).exp_()
+        column_N = torch.ones(N)
         for _ in range(rounds):
-            row_N = kernel_NN.mv(column_N).reciprocal_()
-            column_N = kernel_NN.T.mv(row_N).reciprocal_()
+            sum_N = torch.zeros(N)
+            for _, kernel_BN in blocks:
+                sum_N.addmv_(kernel_BN.T, kernel_BN.mv(column_N).reciprocal_())
+            column_N = sum_N.reciprocal_()
         added_N += temperature * column_N.log()
-    return (temperature * row_N.log() - top_N1[:, 0]).double().numpy(), added_N.double().numpy()
+    return added_N.double().numpy()

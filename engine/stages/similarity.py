@@ -199,21 +199,19 @@ def _alignment(
 ) -> dict[str, Any]:
     """Return how far encoder and decoder rows point the same way, per seed; before training; in the twins."""
 
-    def means(of: TrainedSaes, kept_SF: Tensor | None) -> list[float]:
-        found = []
-        for s, (e_FD, d_FD) in enumerate(zip(of.weights.W_enc, of.weights.W_dec, strict=True)):
-            cosine_F = enc_dec_alignment(e_FD, d_FD)
-            found.append(float(cosine_F[... if kept_SF is None else kept_SF[s]].nanmean()))
-        return found
+    def cosines(of: TrainedSaes) -> list[Tensor]:
+        pairs = zip(of.weights.W_enc, of.weights.W_dec, strict=True)
+        return [enc_dec_alignment(e_FD, d_FD) for e_FD, d_FD in pairs]
 
     def overall(of: TrainedSaes) -> float:
-        return float(np.nanmean(means(of, None)))
+        return float(np.nanmean([float(cosine_F.nanmean()) for cosine_F in cosines(of)]))
 
     d = saes.weights.W_dec.shape[2]
-    untrained = overall(start)
+    ours, untrained = cosines(saes), overall(start)
+    kept = [cosine_F[kept_F] for cosine_F, kept_F in zip(ours, kept_SF, strict=True)]
     return {
-        **spread(means(saes, kept_SF)),
-        "all": spread(means(saes, None)),
+        **spread([float(cosine_F.nanmean()) for cosine_F in kept]),
+        "all": spread([float(cosine_F.nanmean()) for cosine_F in ours]),
         "nulls": [
             make_null(
                 "N0",

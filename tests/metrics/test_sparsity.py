@@ -15,6 +15,7 @@ from engine.metrics.sparsity import (
     Coactivation,
     coactivation,
     density_histogram,
+    firings,
     independent_firings,
     measure_codes,
     row_gini,
@@ -64,6 +65,17 @@ def test_gini_of_rows() -> None:
 def test_what_is_no_code_is_refused(codes: torch.Tensor) -> None:
     with pytest.raises(InputError, match="codes"):
         measure_codes(codes)
+
+
+def test_firings_are_counted_beyond_a_byte() -> None:
+    codes = torch.zeros(600, 4)
+    codes[:, 0] = 0.1
+    codes[::2, 1] = 3.0
+    codes[:, 2] = -1.0
+    codes[599, 3] = 1e-30
+    assert firings(codes).tolist() == [600, 300, 0, 1]
+    assert firings(codes[:, 1::2]).tolist() == [300, 1], "of columns that do not lie in one piece"
+    assert firings(torch.empty(0, 3)).tolist() == [0, 0, 0]
 
 
 def test_codes_that_never_fire_have_no_shape() -> None:
