@@ -217,9 +217,9 @@ class Interventions:
                 ablated.append(nothing)
                 control.append(nothing)
                 continue
-            removed_MD = z_MF[:, group] @ W_dec_FD[group]
+            removed_MD = z_MF.index_select(1, group) @ W_dec_FD[group]
             drawn = live[torch.randperm(len(live), generator=generator)[: len(group)]]
-            random_MD = matched_norm(z_MF[:, drawn] @ W_dec_FD[drawn], removed_MD)
+            random_MD = matched_norm(z_MF.index_select(1, drawn) @ W_dec_FD[drawn], removed_MD)
             for found, away_MD in ((ablated, removed_MD), (control, random_MD)):
                 after_MC = self.downstream.logits(x_MD - away_MD, self.sample_M)
                 found.append(strengths(after_MC, self._sampled_waves))
