@@ -31,7 +31,7 @@ LOCAL_LEVEL = 0.1
 CONSTANT = 1e-14
 """Share of a map's mean square below which its variance is rounding."""
 
-_CHUNK = 256
+_CHUNK = 512
 
 
 @dataclass(frozen=True)

@@ -26,8 +26,8 @@ STAGES = ((0.02, 6), (0.005, 10))
 rounds to come there where cosines spread much: from warmer ones they start half-way."""
 FLOOR = -60.0
 """Exponents are kept above it: a product of two such numbers is still a normal float32."""
-BLOCK = 128
-"""Rows that are worked on at a time: half a megabyte of 1,024 columns."""
+BLOCK = 256
+"""Rows that are worked on at a time: a megabyte of 1,024 columns."""
 
 
 class Assignment(NamedTuple):
