@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from tensorboard.compat.proto.event_pb2 import Event, SessionLog
+from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import HistogramProto, Summary, SummaryMetadata
 from tensorboard.compat.proto.tensor_pb2 import TensorProto
 from tensorboard.compat.proto.tensor_shape_pb2 import TensorShapeProto
@@ -32,14 +32,9 @@ BINS = 40
 class EventFile:
     """Events of one run, in a file of its own below a folder."""
 
-    def __init__(self, folder: Path, purge_step: int | None = None) -> None:
-        """Open a new file; what other files of the folder have from `purge_step` on counts no more."""
+    def __init__(self, folder: Path) -> None:
+        """Open a new file."""
         self._writer = EventFileWriter(str(folder), flush_secs=10)
-        if purge_step is not None:
-            session = SessionLog(status=SessionLog.START)
-            self._writer.add_event(
-                Event(wall_time=time.time(), step=purge_step, session_log=session)
-            )
 
     def scalar(self, tag: str, value: float, step: int, wall: float | None = None) -> None:
         """Write one number."""

@@ -70,17 +70,6 @@ def test_every_finite_value_of_the_curves_is_there_once_and_flags_are_texts(tmp_
     assert told.tensor_proto.string_val == [b"seed 7 is not finite"]
 
 
-def test_a_later_file_takes_back_what_an_earlier_one_had_from_a_step_on(tmp_path: Path) -> None:
-    with EventFile(tmp_path) as events:
-        for step in (1, 2, 3, 4):
-            events.scalar("loss", float(step), step, wall=float(step))
-    with EventFile(tmp_path, purge_step=3) as events:
-        for step in (3, 4, 5):
-            events.scalar("loss", 10.0 * step, step)
-    seen = [(e.step, e.value) for e in loaded(tmp_path).Scalars("loss")]
-    assert seen == [(1, 1.0), (2, 2.0), (3, 30.0), (4, 40.0), (5, 50.0)]
-
-
 def test_a_histogram_counts_finite_values_alone(tmp_path: Path) -> None:
     with EventFile(tmp_path) as events:
         events.histogram("density", [0.0, 1.0, 1.0, 2.0, np.nan, np.inf], 3)
