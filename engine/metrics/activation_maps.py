@@ -68,7 +68,7 @@ def score_features(
     """
     if F_RF.ndim != 2 or F_RF.shape[1] == 0:
         raise InputError("features", f"shape {tuple(F_RF.shape)}", f"[{p * p}, features]")
-    # In chunks: a float64 copy of all maps at once would dominate the memory of the analysis.
+    # In chunks, for every thread to have some.
     chunks = side_by_side(lambda part: _moments(part, p, task), torch.split(F_RF, _CHUNK, dim=1))
     pi_KF, eta2, classes_NF = (torch.cat(parts, dim=1) for parts in zip(*chunks, strict=True))
     best = pi_KF.max(0)

@@ -105,7 +105,8 @@ class Stability:
     step_zero: StepZero | None
     features: FeatureAgreement
     matches: Mapping[SubsetName, Mapping[tuple[int, int], Match]] = field(default_factory=dict)
-    """How the rows of a subset match, for each pair of seeds s < t; places count its rows."""
+    """How rows of the subset that carries the headline match, for each pair of seeds s < t; places count its
+    rows."""
 
     def agreement(self, metric: str, subset: SubsetName = "all") -> Agreement:
         """The agreement of that name; raises InputError if there is none."""

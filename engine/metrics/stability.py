@@ -38,6 +38,7 @@ from engine.metrics.twin_counts import as_many
 from engine.metrics.uncertainty import MIN_SEEDS, jackknife, pair_mean, verdict
 
 Floats = NDArray[np.float64]
+Matches = dict[tuple[int, int], Match]
 
 # A feature counts as found again from this cosine on (Paulo & Belrose 2501.16615).
 FOUND_AGAIN = 0.7
@@ -219,36 +220,33 @@ def _twins_are_live(beside: Beside | None) -> bool:
 
 def _both(
     every: _Subset, live: _Subset, setting: Setting, beside: Beside | None
-) -> tuple[list[Agreement], dict[SubsetName, dict[tuple[int, int], Match]]]:
-    """All metrics of all and of live features, and how their pairs match."""
-    same = _same(every, live) and _twins_are_live(beside)
-    # Live features carry the headline where there are any in every seed: rungs of the others cost as much
-    # again, and nothing is decided by them.
-    found: dict[SubsetName, dict[tuple[int, int], Match]] = {"all": {}, "live": {}}
-    of_every = partial(
-        _agreements, every, setting, beside, found["all"], rungs=same or bool(live.reason)
-    )
-    if same:
-        agreements = of_every()
-        found["live"] = found["all"]
-        return [*agreements, *(replace(one, subset="live") for one in agreements)], found
+) -> tuple[list[Agreement], dict[SubsetName, Matches]]:
+    """All metrics of all and of live features, and how the pairs match of the subset that carries the headline.
+
+    That are the live ones, where there are any in every seed.
+    """
+    matches: Matches = {}
+    if _same(every, live) and _twins_are_live(beside):
+        agreements = _agreements(every, setting, beside, matches)
+        of_live = [replace(agreement, subset="live") for agreement in agreements]
+        return agreements + of_live, {"all": matches, "live": matches}
+    carries: SubsetName = "all" if live.reason else "live"
     of_live, agreements = together(
-        partial(_agreements, live, setting, beside, found["live"], rungs=True), of_every
+        *(
+            partial(_agreements, one, setting, beside, matches if one.name == carries else None)
+            for one in (live, every)
+        )
     )
-    return agreements + of_live, found
+    return agreements + of_live, {carries: matches}
 
 
 def _agreements(
-    subset: _Subset,
-    setting: Setting,
-    beside: Beside | None,
-    matches: dict[tuple[int, int], Match],
-    *,
-    rungs: bool,
+    subset: _Subset, setting: Setting, beside: Beside | None, matches: Matches | None
 ) -> list[Agreement]:
-    """All metrics of one subset; `rungs` is whether N4 and N6 are measured on it, or only listed.
+    """All metrics of one subset; how each pair of seeds matches is left in `matches`.
 
-    How each pair of seeds matches is left in `matches`.
+    That is None where the subset does not carry the headline. N4 and N6 are only listed then: they cost as much
+    again, and nothing would be decided by them.
     """
     names = metric_names(setting.taus, strict=subset.encoders is not None)
     if subset.reason:
@@ -265,7 +263,7 @@ def _agreements(
         live = subset.name == "live"
         steps = (
             make_rungs(subset.decoders, subset.masks_SF, beside, setting, live)
-            if rungs
+            if matches is not None
             else unmeasured_rungs(ELSEWHERE, setting.taus)
         )
     agreements = []

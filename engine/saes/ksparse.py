@@ -118,8 +118,10 @@ class TopKSaes(KSparseSaes):
         """Return the latents [S, B, F]: at most k above zero per input."""
         pre_SBF = self._affine(x_SBD)
         S, B, F = pre_SBF.shape
-        values, places = (kept.view(S, B, -1) for kept in largest(pre_SBF.view(S * B, F), self.k))
-        # Few are kept: to clear all and put those back takes a third of the time of a mask.
+        values, places = (
+            kept.view(S, B, self.k) for kept in largest(pre_SBF.view(S * B, F), self.k)
+        )
+        # Few are kept: to clear all and put those back takes less time than a mask.
         return pre_SBF.zero_().scatter_(2, places, values.relu_())
 
     def _pick(self, pre_BF: Tensor, k: int) -> tuple[Tensor, Tensor]:

@@ -65,14 +65,14 @@ def walk(
     side: Side, sign: Sign, matched: Collection[Pair], known: Mapping[Pair, Match] | None = None
 ) -> Found:
     """Compare every pair of seeds once, if it is not known how they match; match one to one those named."""
-    rows = side.rows
+    decoders_SFD, count = side.saes.weights.W_dec, len(side.kept_SF)
     places = [kept_F.nonzero().flatten() for kept_F in side.kept_SF]
-    found = Found(np.full((len(rows), len(rows)), np.nan), {}, {})
+    found = Found(np.full((count, count), np.nan), {}, {})
 
     def compare(pair: Pair) -> None:
         s, t = pair
         one_to_one, nearest = (known or {}).get(pair) or _compared(
-            cosine_matrix(rows[s], rows[t], sign), pair in matched
+            decoders_SFD[s][places[s]], decoders_SFD[t][places[t]], sign, pair in matched
         )
         found.mmcs_SS[s, t] = float(nearest.cosine_A.mean())
         found.mmcs_SS[t, s] = float(nearest.cosine_B.mean())
@@ -82,7 +82,7 @@ def walk(
         if pair in matched and one_to_one is not None:
             found.matched[pair] = (places[s][one_to_one.rows], places[t][one_to_one.columns])
 
-    pairs = list(combinations(range(len(rows)), 2))
+    pairs = list(combinations(range(count), 2))
     side_by_side(compare, pairs)
     return replace(
         found,
@@ -91,5 +91,8 @@ def walk(
     )
 
 
-def _compared(cosine_AB: Tensor, one_to_one: bool) -> tuple[Assignment | None, Nearest]:
+def _compared(
+    a_AD: Tensor, b_BD: Tensor, sign: Sign, one_to_one: bool
+) -> tuple[Assignment | None, Nearest]:
+    cosine_AB = cosine_matrix(a_AD, b_BD, sign)
     return assignment(cosine_AB) if one_to_one else None, Nearest.of(cosine_AB)

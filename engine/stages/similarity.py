@@ -90,7 +90,7 @@ def measure_similarity(
     subset, ours, theirs, why = _sides(saes, live_SF, twin, twin_live_SF, stability)
     n_seeds = len(saes.seeds)
     pairs = list(combinations(range(n_seeds), 2))
-    # Of the same rows in the same order: matching them again would give the same, and take as long.
+    # Of the same rows in the same order: comparing them again would give the same, and take as long.
     found = walk(ours, sign, pairs, stability.matches.get(subset, {}))
     other = None if theirs is None else walk(theirs, sign, enough_pairs(theirs))
     consensus = _consensus(ours, found, sign)

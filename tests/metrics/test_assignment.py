@@ -81,7 +81,9 @@ def test_levelling_is_used_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr(module, "_potentials", counted)
     assignment(directions(LARGE - 1) @ directions(LARGE - 1, seed=1).T)
     assignment(directions(LARGE // 2) @ directions(LARGE, seed=1).T)
-    assert seen == []
+    copies = directions(LARGE, seed=2)
+    assignment(copies @ copies.flip(0).T)
+    assert seen == [], "too small, too wide, or nothing to search"
     assignment(directions(LARGE) @ directions(LARGE - 2, seed=1).T)
     assert seen == [(LARGE, LARGE)]
 

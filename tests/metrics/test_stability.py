@@ -460,20 +460,23 @@ def test_an_interval_without_width_decides_nothing() -> None:
     assert "no width" in agreement.reason
 
 
-def test_how_pairs_match_is_handed_over_by_subset() -> None:
+def test_how_pairs_match_is_handed_over_for_the_subset_of_the_headline() -> None:
     # Seed t holds the rows of seed 0 turned by t places: row n of s is row n + t - s of t.
     base = rows(1, F, D)[0]
     decoders = torch.stack([base.roll(t, 0) for t in range(S)])
-    live = torch.ones(S, F, dtype=torch.bool)
-    live[:, 0] = False
-    found = measure(decoders, live_SF=live).matches
-    pairs = {(s, t) for s in range(S) for t in range(s + 1, S)}
-    assert set(found["all"]) == set(found["live"]) == pairs
-    for (s, t), (pair, nearest) in found["all"].items():
+    (found,) = measure(decoders, live_SF=None).matches.items()
+    assert found[0] == "all"
+    assert set(found[1]) == {(s, t) for s in range(S) for t in range(s + 1, S)}
+    for (s, t), (pair, nearest) in found[1].items():
         assert ((pair.rows + t - s) % F == pair.columns).all()
         assert torch.equal(nearest.column_A, (torch.arange(F) + t - s) % F)
         assert torch.equal(nearest.row_B, (torch.arange(F) + s - t) % F)
         assert torch.allclose(nearest.cosine_A, torch.ones(F, dtype=torch.float64))
-    assert all(len(match.pair.rows) == F - 1 for match in found["live"].values())
+    live = torch.ones(S, F, dtype=torch.bool)
+    live[:, 0] = False
+    (found,) = measure(decoders, live_SF=live).matches.items()
+    assert found[0] == "live"
+    assert set(found[1]) == {(s, t) for s in range(S) for t in range(s + 1, S)}
+    assert all(len(match.pair.rows) == F - 1 for match in found[1].values())
     whole = measure(decoders, live_SF=torch.ones(S, F, dtype=torch.bool)).matches
     assert whole["live"] is whole["all"]

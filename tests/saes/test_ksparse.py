@@ -35,6 +35,14 @@ def test_topk_never_keeps_a_negative_pre_activation() -> None:
     assert z.tolist() == [[[0.0, 2.5]]]
 
 
+def test_topk_encodes_no_input_and_keeps_all_latents_and_nan() -> None:
+    sae = TopKSaes(TopK(d_sae=2, k=2), two_latents())
+    assert sae.encode(torch.empty(1, 0, 2)).shape == (1, 0, 2)
+    z = sae.encode(torch.tensor([[[4.0, 2.0], [1.0, 5.0], [torch.nan, 1.0]]]))
+    assert z[0, :2].tolist() == [[2.5, 1.5], [0.0, 4.5]]
+    assert z[0, 2].isnan().all(), "what is not finite is not hidden"
+
+
 def test_k_falls_linearly_over_its_warmup() -> None:
     sae = TopKSaes(TopK(d_sae=100, k=4, k_warmup_steps=10, k_start=44), fresh(TopK(d_sae=9, k=1)))
     assert [sae.latents_at(step) for step in (0, 1, 5, 9, 10, 99)] == [44, 40, 24, 8, 4, 4]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from torch import Tensor
 
 from engine.disk.rundir import CONSENSUS
 from engine.metrics.agreement import SubsetName
+from engine.metrics.similarity import Sign
 from engine.metrics.stability import measure_stability
 from engine.saes.formats import TrainedSaes
 from engine.saes.weights import Weights
 from engine.stages.cells import make_cell, make_null, ring
+from engine.stages.pairs import Side, walk
 from engine.stages.similarity import Similarity, measure_similarity
 from engine.study.sae import TopK
 from engine.study.spec import read_study
@@ -144,6 +147,27 @@ def test_without_twins_it_says_so() -> None:
     assert said["consensus"]["null"] == {
         "name": "N3", "counts": None, "reason": "no surrogate was given",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("sign", ["signed", "abs"])
+def test_how_seeds_match_is_taken_over_as_if_it_were_found_anew(sign: Sign) -> None:
+    """Places count the features that take part, here and there: a dead one and one of zeros do not."""
+    saes = stacked(drawn(3))
+    decoders_SFD = saes.weights.W_dec
+    decoders_SFD[1, 4] = 0.0
+    kept_SF = torch.ones(3, F, dtype=torch.bool)
+    kept_SF[0, 7], kept_SF[1, 4] = False, False
+    measure = partial(measure_stability, activation_covariance_DD=None, initial_SFD=None)
+    known = measure(decoders_SFD, kept_SF, sign=sign).matches["live"]
+    pairs = list(known)
+    one, other = (walk(Side(saes, kept_SF), sign, pairs, given) for given in (known, None))
+    assert np.array_equal(one.mmcs_SS, other.mmcs_SS, equal_nan=True)
+    for pair in pairs:
+        for mine, theirs in zip(one.links[pair], other.links[pair], strict=True):
+            assert np.array_equal(mine, theirs)
+        for mine, theirs in zip(one.matched[pair], other.matched[pair], strict=True):
+            assert torch.equal(mine, theirs)
+    assert any(len(link.first) for link in one.links.values())
 
 
 def test_two_seeds_have_values_but_no_interval() -> None:
