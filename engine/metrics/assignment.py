@@ -57,8 +57,8 @@ def assignment(cosine_AB: Tensor) -> Assignment:
 
 def _settled(cosine_AB: NDArray[np.floating[Any]]) -> bool:
     """Whether nearly every row wants a column of its own."""
-    wanted = len(np.unique(cosine_AB.argmax(1)))
-    return wanted >= SETTLED * min(cosine_AB.shape)
+    wanted = np.unique(cosine_AB.argmax(1))
+    return bool(len(wanted) >= SETTLED * min(cosine_AB.shape))
 
 
 def _matched(cosine_AB: NDArray[np.floating[Any]]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:

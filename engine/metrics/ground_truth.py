@@ -115,7 +115,7 @@ class GridMoments(NamedTuple):
     """Means and variances of activations over the grid."""
 
     marginals_4NM: Tensor
-    """Mean for every value of t, per family [4, n, M], n = p (multiply: p - 1); rounded as a column's mean is, so
+    """Mean for every value of t, per family [4, n, M], n = p (multiply: p - 1). Rounded as a column's mean is:
     that of zeros may lie as much below zero."""
     variance_M: Tensor
     """Over the grid, per column [M] (population, as the spectrum sums to it)."""
