@@ -221,10 +221,8 @@ def _twins_are_live(beside: Beside | None) -> bool:
 def _both(
     every: _Subset, live: _Subset, setting: Setting, beside: Beside | None
 ) -> tuple[list[Agreement], dict[SubsetName, Matches]]:
-    """All metrics of all and of live features, and how the pairs match of the subset that carries the headline.
-
-    That are the live ones, where there are any in every seed.
-    """
+    """All metrics of all and of live features, and how the pairs match of the subset that carries the headline:
+    the live ones, where there are any in every seed."""
     matches: Matches = {}
     if _same(every, live) and _twins_are_live(beside):
         agreements = _agreements(every, setting, beside, matches)
