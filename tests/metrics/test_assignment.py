@@ -88,7 +88,7 @@ def test_levelling_is_used_where_it_pays(monkeypatch: pytest.MonkeyPatch) -> Non
     assert seen == [(LARGE, LARGE)]
 
 
-def test_levelling_leaves_little_to_search(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_levelling_leaves_little_to_search() -> None:
     """Rows whose largest entry is in a column of their own are matched at once: far more after levelling."""
     matrix = MATRICES["one cone"].numpy()
     levelled = matrix + module._potentials(torch.from_numpy(matrix).float())

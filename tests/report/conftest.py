@@ -169,37 +169,41 @@ def modular_subject() -> Record:
     }
 
 
+def subject_settings() -> Record:
+    return {
+        "kind": "modular",
+        "modulus": 113,
+        "task": "add",
+        "tokens": "answer-blank",
+        "position": "=",
+        "split": {"train": 0.3, "validation": 0.0, "test": None},
+        "split_seed": 0,
+        "transformer": {
+            "layers": 1,
+            "d_model": 128,
+            "heads": 4,
+            "d_mlp": 512,
+            "activation": "relu",
+            "normalization": "none",
+            "init_seed": 0,
+        },
+        "training": {
+            "steps": 6000,
+            "batch_size": 1024,
+            "lr": 0.003,
+            "weight_decay": 1.0,
+            "betas": [0.9, 0.98],
+            "warmup_steps": 10,
+            "schedule": "constant",
+        },
+    }
+
+
 def settings() -> Record:
     return {
         "name": "topk-vs-relu",
         "description": "Are TopK or ReLU features of a grokked 1-layer transformer stable?",
-        "subject": {
-            "kind": "modular",
-            "modulus": 113,
-            "task": "add",
-            "tokens": "answer-blank",
-            "position": "=",
-            "split": {"train": 0.3, "validation": 0.0, "test": None},
-            "split_seed": 0,
-            "transformer": {
-                "layers": 1,
-                "d_model": 128,
-                "heads": 4,
-                "d_mlp": 512,
-                "activation": "relu",
-                "normalization": "none",
-                "init_seed": 0,
-            },
-            "training": {
-                "steps": 6000,
-                "batch_size": 1024,
-                "lr": 0.003,
-                "weight_decay": 1.0,
-                "betas": [0.9, 0.98],
-                "warmup_steps": 10,
-                "schedule": "constant",
-            },
-        },
+        "subject": subject_settings(),
         "hooks": [HOOK],
         "saes": [
             {

@@ -106,6 +106,35 @@ class Bomb:
         return os.mkdir, ("exploded",)
 
 
+def widths(folder: Path) -> Path:
+    saved(folder / "a.npy")
+    saved(folder / "b.npy", ROWS[:, :2])
+    return folder
+
+
+def cut(folder: Path) -> Path:
+    file = saved(folder / "a.npy")
+    file.write_bytes(file.read_bytes()[:-4])
+    return file
+
+
+def cut_tensors(folder: Path) -> Path:
+    file = folder / "a.safetensors"
+    save_file({"x": ROWS}, file)
+    file.write_bytes(file.read_bytes()[:-4])
+    return file
+
+
+def whole(folder: Path) -> Path:
+    save_file({"x": ROWS.astype(np.int32)}, folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
+def vector(folder: Path) -> Path:
+    save_file({"mean": ROWS[0]}, folder / "a.safetensors")
+    return folder / "a.safetensors"
+
+
 def refusals() -> dict[str, tuple[Callable[[Path], Path], str]]:
     def raw(name: str, content: bytes) -> Callable[[Path], Path]:
         def write(folder: Path) -> Path:
@@ -127,30 +156,6 @@ def refusals() -> dict[str, tuple[Callable[[Path], Path], str]]:
             return folder
 
         return write
-
-    def widths(folder: Path) -> Path:
-        saved(folder / "a.npy")
-        saved(folder / "b.npy", ROWS[:, :2])
-        return folder
-
-    def cut(folder: Path) -> Path:
-        file = saved(folder / "a.npy")
-        file.write_bytes(file.read_bytes()[:-4])
-        return file
-
-    def cut_tensors(folder: Path) -> Path:
-        file = folder / "a.safetensors"
-        save_file({"x": ROWS}, file)
-        file.write_bytes(file.read_bytes()[:-4])
-        return file
-
-    def whole(folder: Path) -> Path:
-        save_file({"x": ROWS.astype(np.int32)}, folder / "a.safetensors")
-        return folder / "a.safetensors"
-
-    def vector(folder: Path) -> Path:
-        save_file({"mean": ROWS[0]}, folder / "a.safetensors")
-        return folder / "a.safetensors"
 
     bomb = pickle.dumps(Bomb())
     return {
